@@ -1,0 +1,117 @@
+//! What is meant? Checked values with units, ready for use.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::layer::Layer;
+
+/// The effective configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Which cluster, and how it is called outside.
+    pub cluster: ClusterSettings,
+    /// Where `/metrics`, the page and the API are served.
+    pub listen: SocketAddr,
+    /// How often the world is read.
+    pub tick: Duration,
+    /// The layers that are watched.
+    pub layers: Vec<Layer>,
+    /// Signals that are left out, by name.
+    pub disabled_signals: Vec<String>,
+    /// Where totals, baselines and open anomalies survive a restart.
+    pub state: StateSettings,
+    /// How series are judged against their past.
+    pub baseline: BaselineSettings,
+    /// Where events and metrics are sent.
+    pub otlp: OtlpSettings,
+    /// What bounds memory.
+    pub limits: LimitSettings,
+}
+
+/// Which cluster, and how it is called outside.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClusterSettings {
+    /// `k8s.cluster.name` of the OTLP resource; empty where none is given.
+    pub name: String,
+    /// The kubeconfig; `None`: in-cluster, else `KUBECONFIG`, else `~/.kube/config`.
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; `None`: its current one.
+    pub context: Option<String>,
+}
+
+/// Where state survives a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSettings {
+    /// The directory; `None`: state lives in memory only.
+    pub directory: Option<PathBuf>,
+    /// How often it is saved.
+    pub interval: Duration,
+}
+
+/// How series are judged against their past.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BaselineSettings {
+    /// How much history a series needs before it is judged.
+    pub warm_up: Duration,
+    /// How far back the past reaches.
+    pub window: Duration,
+    /// How long an anomaly's series must be back in its band before the anomaly closes.
+    pub close_after: Duration,
+}
+
+/// Where events and metrics are sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtlpSettings {
+    /// The collector, such as `http://collector:4317`; `None`: nothing is sent.
+    pub endpoint: Option<String>,
+    /// How it is spoken to.
+    pub protocol: OtlpProtocol,
+    /// Sent with each request. Values are secret and never printed.
+    pub headers: Vec<(String, String)>,
+    /// How bodies are compressed.
+    pub compression: Compression,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// PEM file of the authority that signed the collector's certificate; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file of our certificate, for mutual TLS.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of our key, for mutual TLS.
+    pub key_file: Option<PathBuf>,
+    /// Whether signals and layer health are sent as metrics.
+    pub metrics: bool,
+    /// How often metrics are sent.
+    pub metrics_interval: Duration,
+    /// How many events wait while the collector is away; the oldest go first, counted.
+    pub queue: usize,
+}
+
+/// OTLP's transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum OtlpProtocol {
+    Grpc,
+    HttpProtobuf,
+}
+
+/// How bodies are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Compression {
+    None,
+    Gzip,
+}
+
+/// What bounds memory. Reaching a limit is a metric and a log line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitSettings {
+    /// Series of all signals in a report.
+    pub series: usize,
+    /// Series with a baseline.
+    pub baselines: usize,
+    /// Events held; the oldest go first.
+    pub events: usize,
+    /// Closed anomalies held.
+    pub closed_anomalies: usize,
+}

@@ -1,0 +1,11 @@
+//! World → readings and findings. One file per layer, each a table of its signals; this one lists the layers.
+
+use crate::model::signal::{LayerSignals, Signal};
+
+/// The layers whose signals are declared.
+pub static ALL: &[&LayerSignals] = &[];
+
+/// Every signal, in the order of the catalogue.
+pub fn signals() -> impl Iterator<Item = &'static Signal> {
+    ALL.iter().flat_map(|layer| layer.signals.iter().copied())
+}

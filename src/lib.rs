@@ -1,0 +1,14 @@
+//! kubestrata tells which layer of a Kubernetes cluster is unhealthy, since when, why, and what changed.
+//!
+//! ```text
+//! cluster API ─▶ sources ─▶ World ─▶ layers ─▶ Reading ─▶ baselines ─▶ Expectation ─▶ detectors ─▶ Anomaly ─▶ Report ─▶ exports
+//!                                       ╰──────────▶ Finding (deterministic bad state) ─────────────────────╯
+//! ```
+//!
+//! The modules in the order in which to read them: the nouns ([`model`]), then the stages along the flow.
+
+pub mod model;
+
+pub mod clock;
+pub mod config;
+pub mod layers;

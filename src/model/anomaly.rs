@@ -1,0 +1,60 @@
+//! What is unusual, and since when?
+
+use serde::{Deserialize, Serialize};
+
+use super::finding::Severity;
+use super::layer::Layer;
+use super::reading::Labels;
+use super::record::Time;
+use super::subject::Subject;
+use super::text::Text;
+
+/// Whether an anomaly still holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum State {
+    Open,
+    Closed,
+}
+
+/// A series that left its expected band and stayed out of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Anomaly {
+    /// Stable over its life and over restarts.
+    pub id: String,
+    /// The signal's layer.
+    pub layer: Layer,
+    /// The signal's name.
+    pub signal: Text,
+    /// The series' label values, in the order in which the signal declares their names.
+    pub labels: Labels,
+    /// The object that the series is about.
+    pub subject: Subject,
+    /// Whether it still holds.
+    pub state: State,
+    /// The worst that it has been.
+    pub severity: Severity,
+    /// When the series left its band.
+    pub opened_at: Time,
+    /// When it was last out of its band.
+    pub updated_at: Time,
+    /// When it was back for long enough.
+    pub closed_at: Option<Time>,
+    /// What was seen, at the most extreme.
+    pub observed: f64,
+    /// What was expected then.
+    pub expected: f64,
+    /// Lower end of the normal range.
+    pub lower: f64,
+    /// Upper end of the normal range.
+    pub upper: f64,
+    /// How unusual, in [0, 1], comparable across series.
+    pub score: f64,
+    /// Probability of something at least as extreme, were all as before.
+    pub p_value: f64,
+    /// The baseline and the rule that flagged it.
+    pub detector: Text,
+    /// One sentence: observed, expected, band, since when, how rare, samples behind it.
+    pub explanation: String,
+}

@@ -1,0 +1,29 @@
+//! What would have been normal?
+
+use jiff::SignedDuration;
+use serde::Serialize;
+
+/// What a baseline expects of a series at one tick, and how surprising the observed value is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Expectation {
+    /// What was judged, in `unit`: the value itself, or for counts the increase over `window`.
+    pub observed: f64,
+    /// The expected value.
+    pub expected: f64,
+    /// Lower end of the normal range.
+    pub lower: f64,
+    /// Upper end of the normal range.
+    pub upper: f64,
+    /// Probability of a value at least as extreme, were all as before; in [0, 1].
+    pub p_value: f64,
+    /// How many samples the baseline rests on.
+    pub samples: u64,
+    /// How far back they reach.
+    pub history: SignedDuration,
+    /// For counts: over how long the increase was taken.
+    pub window: Option<SignedDuration>,
+    /// Whether the warm-up is over.
+    pub mature: bool,
+    /// The baseline that expects it, such as `median_mad`.
+    pub baseline: &'static str,
+}

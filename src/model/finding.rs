@@ -1,0 +1,87 @@
+//! What is plainly wrong now? A deterministic bad state that has held for its dwell.
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use super::layer::Layer;
+use super::reading::Labels;
+use super::record::Time;
+use super::subject::Subject;
+
+/// How much it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Somebody should look today.
+    Warning,
+    /// Somebody should look now.
+    Critical,
+}
+
+impl Severity {
+    /// The word used in labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// A bad state as a signal's function sees it, whether or not it has held long enough to be a [`Finding`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The object in the bad state.
+    pub subject: Subject,
+    /// The values of the signal's labels that the object is counted under.
+    pub labels: Labels,
+    /// Why, from the signal's bounded set of reasons.
+    pub reason: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Since when, where the API says it; `None`: since kubestrata first saw it.
+    pub since: Option<Time>,
+    /// How long the state must hold before it is a finding.
+    pub dwell: SignedDuration,
+    /// One sentence with the names and the API's own words.
+    pub message: String,
+}
+
+/// What a rule's function fills.
+#[derive(Debug, Default)]
+pub struct Verdicts(pub Vec<Verdict>);
+
+impl Verdicts {
+    /// Adds a bad state.
+    pub fn push(&mut self, verdict: Verdict) {
+        self.0.push(verdict);
+    }
+}
+
+/// A bad state that has held for its dwell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Stable while the state lasts, and over restarts: a hash of signal, subject, reason and since.
+    pub id: String,
+    /// The layer whose signal found it.
+    pub layer: Layer,
+    /// The signal's name.
+    pub signal: &'static str,
+    /// The object in the bad state.
+    pub subject: Subject,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Since when.
+    pub since: Time,
+    /// Why, from the signal's bounded set of reasons.
+    pub reason: &'static str,
+    /// One sentence with the names and the API's own words.
+    pub message: String,
+    /// The values of the signal's labels that it is counted under.
+    #[serde(skip)]
+    pub labels: Labels,
+}

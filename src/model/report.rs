@@ -1,0 +1,128 @@
+//! What is told to the outside? All of it, once a tick. What is not in here is not exported.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::anomaly::Anomaly;
+use super::expectation::Expectation;
+use super::finding::Finding;
+use super::kind::Kind;
+use super::layer::Layer;
+use super::reading::{Labels, Reading, SeriesKey};
+use super::record::Time;
+use super::signal::Signal;
+use super::source::{Availability, SourceStatus};
+use super::tally::Histogram;
+
+/// Everything that kubestrata says at one tick.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The tick's time.
+    pub at: Time,
+    /// All seven layers.
+    pub layers: Vec<LayerReport>,
+    /// Every enabled signal, in the order of the catalogue.
+    pub signals: Vec<SignalReport>,
+    /// Open findings, worst first, then oldest first.
+    pub findings: Vec<Finding>,
+    /// Open anomalies, and closed ones for a while, newest first.
+    pub anomalies: Vec<Arc<Anomaly>>,
+    /// How many anomalies have opened so far, by the labels of `kubestrata_anomalies_total`.
+    pub anomalies_opened: Vec<(AnomalyLabels, u64)>,
+    /// Bands of the series that are shown: open anomalies and cluster-wide series.
+    pub bands: Vec<(SeriesKey, Expectation)>,
+    /// Score in (0, 1] of the series that are judged and not quiet.
+    pub scores: Vec<(SeriesKey, f64)>,
+    /// What opened, changed or closed at this tick.
+    pub notices: Vec<Notice>,
+    /// How each source is doing, and how many objects of its kind there are.
+    pub sources: Vec<(Kind, SourceStatus, usize)>,
+    /// About kubestrata itself.
+    pub myself: SelfReport,
+}
+
+/// The labels of `kubestrata_anomalies_total`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+#[allow(missing_docs)]
+pub struct AnomalyLabels {
+    pub layer: Layer,
+    pub signal: super::text::Text,
+    pub severity: super::finding::Severity,
+    pub namespace: super::text::Text,
+    pub kind: super::text::Text,
+    pub name: super::text::Text,
+}
+
+/// The health of a layer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// Which layer.
+    pub layer: Layer,
+    /// 1 is healthy, 0 is not; `None`: the layer can't see, which is not healthy.
+    pub health: Option<f64>,
+    /// What was taken off, largest first.
+    pub deductions: Vec<Deduction>,
+    /// Signals that can't see, and why.
+    pub absent: Vec<(&'static str, Availability)>,
+}
+
+/// What one signal takes off a layer's health.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Deduction {
+    /// Points of 100.
+    pub points: f64,
+    /// The worst finding of the signal.
+    pub finding: Finding,
+    /// How many findings of the signal there are.
+    pub findings: usize,
+}
+
+/// What a signal says.
+#[derive(Clone, Debug)]
+pub struct SignalReport {
+    /// The signal.
+    pub signal: &'static Signal,
+    /// Its series.
+    pub series: Series,
+}
+
+/// The series of a signal.
+#[derive(Clone, Debug)]
+pub enum Series {
+    /// It can't see: one of the kinds that it needs is not there.
+    Absent {
+        /// The kind.
+        kind: Kind,
+        /// Why.
+        reason: Availability,
+    },
+    /// Values, in the order of their labels.
+    Values(Vec<Reading>),
+    /// Histograms, in the order of their labels.
+    Histograms(Vec<(Labels, Histogram)>),
+}
+
+/// Something that opened, changed or closed.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Notice {
+    AnomalyOpened(Arc<Anomaly>),
+    AnomalyUpdated(Arc<Anomaly>),
+    AnomalyClosed(Arc<Anomaly>),
+    FindingOpened(Finding),
+    FindingClosed(Finding),
+}
+
+/// About kubestrata itself.
+#[derive(Clone, Debug, Default)]
+pub struct SelfReport {
+    /// Series of signals in this report.
+    pub series: usize,
+    /// Series that have a baseline, and the limit.
+    pub baselines: usize,
+    /// Series that were left out because a limit was reached.
+    pub dropped_series: u64,
+    /// Whether every reachable source has synced.
+    pub ready: bool,
+}

@@ -1,0 +1,100 @@
+//! Can a source see, and since when not?
+
+use serde::Serialize;
+
+use super::kind::Kind;
+use super::record::Time;
+
+/// What a source can see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    /// Its first list is not complete yet.
+    #[default]
+    Syncing,
+    /// It follows the cluster.
+    Served,
+    /// The API server does not serve the kind.
+    Absent,
+    /// The API server refuses the read (403): a rule is missing in the role.
+    Forbidden,
+    /// The API server does not know us (401): the token has expired or is not valid.
+    Unauthorized,
+    /// The API server does not answer, or with errors.
+    Unreachable,
+}
+
+impl Availability {
+    /// The word used in labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Syncing => "syncing",
+            Self::Served => "served",
+            Self::Absent => "absent",
+            Self::Forbidden => "forbidden",
+            Self::Unauthorized => "unauthorized",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Every availability.
+    pub const ALL: [Self; 6] = [
+        Self::Syncing,
+        Self::Served,
+        Self::Absent,
+        Self::Forbidden,
+        Self::Unauthorized,
+        Self::Unreachable,
+    ];
+}
+
+/// How one source is doing. One per kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SourceStatus {
+    /// What it can see now.
+    pub availability: Availability,
+    /// Why, in the API server's words, when it can't.
+    pub message: String,
+    /// Whether its list has ever been complete.
+    pub synced: bool,
+    /// When it last heard of the cluster: a complete list, an event of the watch, a bookmark.
+    pub last_sync: Option<Time>,
+    /// Since when it can't see.
+    pub failing_since: Option<Time>,
+    /// Errors of lists and watches.
+    pub errors: u64,
+    /// Complete lists after the first.
+    pub relists: u64,
+    /// Objects that could not be read and were left out.
+    pub undecodable: u64,
+    /// How long it waits before it tries again; 0 while it follows.
+    pub backoff_seconds: f64,
+}
+
+/// What a source says of itself; [`World::apply`](super::world::World::apply) keeps the books.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceNote {
+    /// It follows the cluster.
+    Alive,
+    /// A list or a watch failed.
+    Failed {
+        /// What it amounts to.
+        availability: Availability,
+        /// Why, in words that name no content of objects.
+        message: String,
+        /// How long it waits now.
+        backoff_seconds: f64,
+    },
+    /// One object could not be read and was left out.
+    Undecodable {
+        /// Which object and which field, with what was expected.
+        message: String,
+    },
+}
+
+/// The source of a kind, by the name that metrics give it.
+#[must_use]
+pub fn source_name(kind: Kind) -> &'static str {
+    kind.plural()
+}

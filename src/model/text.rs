@@ -1,0 +1,146 @@
+//! Which strings are kept, and how often? Each distinct one once, shared by every record that names it.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A shared, immutable string: 16 bytes in a record, one allocation for all equal texts of one [`Interner`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Arc<str>);
+
+impl Text {
+    /// The string itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        thread_local!(static EMPTY: Arc<str> = Arc::from(""));
+        Self(EMPTY.with(Arc::clone))
+    }
+}
+
+impl Deref for Text {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Text {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Text {
+    fn from(s: &str) -> Self {
+        if s.is_empty() { Self::default() } else { Self(Arc::from(s)) }
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        &*self.0 == other
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.0 == *other
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d).map(|s| Self::from(s.as_str()))
+    }
+}
+
+/// Hands out one [`Text`] per distinct string and forgets those that no record uses any more.
+#[derive(Debug, Default)]
+pub struct Interner {
+    texts: HashSet<Text>,
+    sweep_at: usize,
+}
+
+impl Interner {
+    /// The shared text equal to `s`.
+    pub fn text(&mut self, s: &str) -> Text {
+        if s.is_empty() {
+            return Text::default();
+        }
+        if let Some(known) = self.texts.get(s) {
+            return known.clone();
+        }
+        // Names of pods come and go for ever, so the set is swept each time it has doubled.
+        if self.texts.len() >= self.sweep_at.max(4096) {
+            self.texts.retain(|t| Arc::strong_count(&t.0) > 1);
+            self.sweep_at = self.texts.len() * 2;
+        }
+        let new = Text::from(s);
+        self.texts.insert(new.clone());
+        new
+    }
+
+    /// How many distinct texts are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Whether no text is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_strings_share_one_allocation() {
+        let mut interner = Interner::default();
+        let (a, b) = (interner.text("web"), interner.text("web"));
+        assert!(Arc::ptr_eq(&a.0, &b.0));
+        assert_eq!(interner.len(), 1);
+    }
+
+    #[test]
+    fn unused_texts_are_forgotten_when_the_set_doubles() {
+        let mut interner = Interner::default();
+        let kept = interner.text("kept");
+        for i in 0..20_000 {
+            interner.text(&format!("pod-{i}"));
+        }
+        assert!(interner.len() <= 4097, "{} texts held", interner.len());
+        assert!(Arc::ptr_eq(&kept.0, &interner.text("kept").0));
+    }
+}

@@ -1,0 +1,119 @@
+//! Which pods and workloads count? Those that are meant to run now.
+
+use super::View;
+use crate::model::kind::Kind;
+use crate::model::reading::Labels;
+use crate::model::record::{Phase, Pod, Status, Workload};
+use crate::model::signal::Signal;
+use crate::model::source::Availability;
+use crate::model::subject::WorkloadRef;
+use crate::model::text::Text;
+
+impl<'a> View<'a> {
+    pub(super) fn index_population(&mut self) {
+        self.terminating = (self.world.namespaces.iter())
+            .filter(|n| n.terminating)
+            .map(|n| n.meta.name.clone())
+            .collect();
+        self.idle = self.top_workloads().filter(|w| w.desired == 0).map(Self::reference).collect();
+    }
+
+    /// The pods that are meant to run now, with their workloads, in the order of their names.
+    ///
+    /// Left out: pods being deleted; succeeded ones; failed ones of a Job or after a disruption; gated ones; those of
+    /// a terminating namespace or of a workload scaled to zero.
+    pub fn counted_pods(&self) -> impl Iterator<Item = (&'a Pod, &WorkloadRef)> {
+        self.all_pods().filter(|(pod, workload)| self.counts(pod, workload))
+    }
+
+    /// Whether the pod is meant to run now.
+    #[must_use]
+    pub fn counts(&self, pod: &Pod, workload: &WorkloadRef) -> bool {
+        let failed_on_purpose = pod.phase == Phase::Failed
+            && (matches!(&*workload.kind, "Job" | "CronJob")
+                || pod.condition("DisruptionTarget").is_some_and(|c| c.status == Status::True));
+        pod.meta.deleting.is_none()
+            && pod.phase != Phase::Succeeded
+            && !failed_on_purpose
+            && !pod.gated
+            && !self.is_terminating(&pod.meta.namespace)
+            && !self.idle.contains(workload)
+    }
+
+    /// Whether a namespace is being deleted.
+    #[must_use]
+    pub fn is_terminating(&self, namespace: &Text) -> bool {
+        self.terminating.contains(namespace)
+    }
+
+    /// Deployments, StatefulSets, DaemonSets and ReplicaSets that no controller owns.
+    pub fn top_workloads(&self) -> impl Iterator<Item = &'a Workload> {
+        let world = self.world;
+        (world.deployments.iter())
+            .chain(world.stateful_sets.iter())
+            .chain(world.daemon_sets.iter())
+            .chain(world.replica_sets.iter().filter(|w| w.meta.owner.is_none()))
+    }
+
+    /// The top-most workloads that are meant to run pods now.
+    pub fn counted_workloads(&self) -> impl Iterator<Item = &'a Workload> {
+        self.top_workloads().filter(|w| {
+            w.desired > 0 && w.meta.deleting.is_none() && !self.is_terminating(&w.meta.namespace)
+        })
+    }
+
+    /// A workload's record as the reference that its pods are counted under.
+    #[must_use]
+    pub fn reference(workload: &Workload) -> WorkloadRef {
+        WorkloadRef {
+            namespace: workload.meta.namespace.clone(),
+            kind: workload.kind.name().into(),
+            name: workload.meta.name.clone(),
+        }
+    }
+
+    /// Whether what a series is about is still there, as far as can be seen. Totals of what is gone are not shown.
+    #[must_use]
+    pub fn is_about_something(&self, signal: &Signal, labels: &Labels) -> bool {
+        let value = |name: &str| {
+            let index = signal.labels.iter().position(|l| *l == name)?;
+            labels.get(index).filter(|v| !v.is_empty())
+        };
+        if let Some(namespace) = value("namespace")
+            && self.sees(Kind::Namespace)
+            && self.world.namespaces.get("", namespace).is_none()
+        {
+            return false;
+        }
+        if let Some(node) = value("node")
+            && self.sees(Kind::Node)
+            && self.world.nodes.get("", node).is_none()
+        {
+            return false;
+        }
+        let (Some(namespace), Some(kind), Some(name)) =
+            (value("namespace"), value("workload_kind"), value("workload"))
+        else {
+            return true;
+        };
+        let known = Kind::by_name(kind).filter(|k| self.sees(*k));
+        let exists = match known {
+            Some(Kind::Job) => self.world.jobs.get(namespace, name).is_some(),
+            Some(Kind::CronJob) => self.world.cron_jobs.get(namespace, name).is_some(),
+            Some(kind) => match self.world.workloads(kind) {
+                Some(store) => store.get(namespace, name).is_some(),
+                None => false,
+            },
+            // Somebody's own kind, or one that can't be seen now: its pods speak for it.
+            None => !self.sees(Kind::Pod) || Kind::by_name(kind).is_some(),
+        };
+        let (namespace, kind, name) = (namespace.clone(), kind.clone(), name.clone());
+        exists || self.has_pods(&WorkloadRef { namespace, kind, name })
+    }
+
+    /// Whether the source of a kind follows the cluster.
+    #[must_use]
+    pub fn sees(&self, kind: Kind) -> bool {
+        self.world.source_ref(kind).is_some_and(|s| s.availability == Availability::Served)
+    }
+}
