@@ -1,7 +1,16 @@
-//! What did the user write, and what is meant by it?
+//! What did the user write, and what is meant by it? [`Config`] as written, [`Settings`] as meant; every mistake is
+//! told at once, with file, line, field and what was expected.
 
+mod duration;
+mod fields;
+mod file;
+mod reference;
 mod settings;
 
+pub use duration::{format_duration, parse_duration};
+pub use fields::{FIELDS, Field, Value};
+pub use file::{Config, ConfigError, Mistake};
+pub use reference::{effective_yaml, reference_markdown};
 pub use settings::{
     BaselineSettings, ClusterSettings, Compression, LimitSettings, OtlpProtocol, OtlpSettings,
     Settings, StateSettings,

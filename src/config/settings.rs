@@ -115,3 +115,46 @@ pub struct LimitSettings {
     /// Closed anomalies held.
     pub closed_anomalies: usize,
 }
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster: ClusterSettings::default(),
+            listen: SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 9868)),
+            tick: Duration::from_secs(15),
+            layers: Layer::ALL.to_vec(),
+            disabled_signals: Vec::new(),
+            state: StateSettings { directory: None, interval: Duration::from_secs(30) },
+            baseline: BaselineSettings {
+                warm_up: Duration::from_hours(1),
+                window: Duration::from_hours(24),
+                close_after: Duration::from_mins(10),
+            },
+            otlp: OtlpSettings::default(),
+            limits: LimitSettings {
+                series: 50_000,
+                baselines: 50_000,
+                events: 20_000,
+                closed_anomalies: 500,
+            },
+        }
+    }
+}
+
+impl Default for OtlpSettings {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            protocol: OtlpProtocol::Grpc,
+            headers: Vec::new(),
+            compression: Compression::None,
+            timeout: Duration::from_secs(10),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+            metrics: true,
+            metrics_interval: Duration::from_mins(1),
+            queue: 20_000,
+        }
+    }
+}
