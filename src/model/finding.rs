@@ -7,6 +7,7 @@ use super::layer::Layer;
 use super::reading::Labels;
 use super::record::Time;
 use super::subject::Subject;
+use super::text::Text;
 
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -63,14 +64,14 @@ impl Verdicts {
 }
 
 /// A bad state that has held for its dwell.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Stable while the state lasts, and over restarts: a hash of signal, subject, reason and since.
+    /// Stable while the state lasts, and over restarts: a hash of signal, subject, labels and reason.
     pub id: String,
     /// The layer whose signal found it.
     pub layer: Layer,
     /// The signal's name.
-    pub signal: &'static str,
+    pub signal: Text,
     /// The object in the bad state.
     pub subject: Subject,
     /// How much it matters.
@@ -78,7 +79,7 @@ pub struct Finding {
     /// Since when.
     pub since: Time,
     /// Why, from the signal's bounded set of reasons.
-    pub reason: &'static str,
+    pub reason: Text,
     /// One sentence with the names and the API's own words.
     pub message: String,
     /// The values of the signal's labels that it is counted under.

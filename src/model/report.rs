@@ -123,6 +123,8 @@ pub struct SelfReport {
     pub baselines: usize,
     /// Series that were left out because a limit was reached.
     pub dropped_series: u64,
+    /// Events of the cluster that were dropped because a limit was reached.
+    pub dropped_events: u64,
     /// Whether every reachable source has synced.
     pub ready: bool,
 }

@@ -299,6 +299,28 @@ impl World {
         }
     }
 
+    /// The identities of all objects of a kind.
+    #[must_use]
+    pub fn uids(&mut self, kind: Kind) -> Vec<Uid> {
+        each!(self, kind, store => store.iter().map(|item| item.meta().uid).collect())
+    }
+
+    /// Keeps the newest `limit` events and says how many older ones went. Trims by a twentieth more than it must, so
+    /// that a flood does not sort the store at each event.
+    pub fn trim_events(&mut self, limit: usize) -> usize {
+        let held = self.events.len();
+        if held <= limit {
+            return 0;
+        }
+        let mut times: Vec<(Time, Uid)> =
+            self.events.iter().map(|event| (event.last, event.meta.uid)).collect();
+        let excess = (held - limit + limit / 20).min(held - 1);
+        let (_, oldest_kept, _) = times.select_nth_unstable(excess);
+        let oldest_kept = *oldest_kept;
+        self.events.items.retain(|_, (event, _)| (event.last, event.meta.uid) >= oldest_kept);
+        held - self.events.len()
+    }
+
     /// How the source of a kind is doing.
     #[must_use]
     pub fn source(&self, kind: Kind) -> SourceStatus {
