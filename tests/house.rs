@@ -107,7 +107,7 @@ fn rooms_named(line: &str) -> Vec<&str> {
         }
         match rest.strip_prefix('{') {
             Some(list) => {
-                rooms.extend(list.split(',').map(|i| i.trim().split(word).next().unwrap()))
+                rooms.extend(list.split(',').map(|i| i.trim().split(word).next().unwrap()));
             }
             None => rooms.push(rest.split(word).next().unwrap()),
         }
