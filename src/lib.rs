@@ -12,3 +12,4 @@ pub mod model;
 pub mod clock;
 pub mod config;
 pub mod layers;
+pub mod sources;

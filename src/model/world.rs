@@ -31,6 +31,13 @@ pub enum Delta {
         /// Its identity: a newer object of the same name stays. [`Uid::default`] matches any.
         uid: Uid,
     },
+    /// The object is there, but can't be read: what is known of it stays.
+    Keep {
+        /// Its kind.
+        kind: Kind,
+        /// Its namespace and name.
+        key: Key,
+    },
     /// The list that began is complete.
     Synced(Kind),
     /// How the source of the kind is doing.
@@ -95,6 +102,12 @@ impl<T: Record> Store<T> {
             let held = held.meta();
             held.uid == meta.uid && meta.version != 0 && meta.version < held.version
         })
+    }
+
+    fn keep(&mut self, key: &Key) {
+        if let Some((_, seen)) = self.items.get_mut(key) {
+            *seen = self.generation;
+        }
     }
 
     fn delete(&mut self, key: &Key, uid: Uid) -> bool {
@@ -231,6 +244,7 @@ impl World {
             Delta::Delete { kind, key, uid } => {
                 each!(self, kind, store => { store.delete(&key, uid); });
             }
+            Delta::Keep { kind, key } => each!(self, kind, store => store.keep(&key)),
             Delta::Synced(kind) => {
                 each!(self, kind, store => store.synced());
                 let source = self.sources.entry(kind).or_default();

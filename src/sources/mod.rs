@@ -1,0 +1,37 @@
+//! Cluster → World. The only room that talks to a cluster, and it only reads.
+//!
+//! One task per kind follows the API server with the client library's watcher and hands slim records over in order;
+//! a bounded channel makes a slow reader slow the watch down rather than fill the memory.
+
+mod client;
+mod failure;
+mod list;
+mod raw;
+mod watch;
+mod wire;
+
+pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
+pub use list::list_once;
+pub use watch::{WatchOptions, start};
+
+use crate::model::kind::Kind;
+use crate::model::text::Interner;
+use crate::model::world::Delta;
+
+/// Directives that any log filter must have: the client logs the whole body of an answer that it can't read, secrets
+/// included, and its watcher repeats what [`SourceNote`](crate::model::source::SourceNote) tells.
+pub const LOG_DIRECTIVES: &[&str] =
+    &["kube_client=error", "kube_client::client=off", "kube_runtime=off"];
+
+/// Reads one watch event (`{"type": …, "object": …}`) as the API sends it; `None` for bookmarks and errors. For
+/// recordings: a live watch goes the same way.
+#[must_use]
+pub fn read_watch_event(kind: Kind, json: &str, texts: &mut Interner) -> Option<Delta> {
+    match serde_json::from_str::<kube::core::WatchEvent<raw::Raw>>(json) {
+        Ok(kube::core::WatchEvent::Added(raw) | kube::core::WatchEvent::Modified(raw)) => {
+            Some(raw.upsert(kind, texts))
+        }
+        Ok(kube::core::WatchEvent::Deleted(raw)) => Some(raw.delete(kind, texts)),
+        Ok(_) | Err(_) => None,
+    }
+}

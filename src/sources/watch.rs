@@ -1,0 +1,277 @@
+//! How is a kind followed? With the client library's watcher, and what it does not do by itself: a fresh start on
+//! 410, a fall-back from streaming lists, a slow retry of what is refused, and telling how it is doing.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event, InitialListStrategy, watcher};
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use super::failure::Failure;
+use super::raw::Raw;
+use crate::model::kind::Kind;
+use crate::model::source::SourceNote;
+use crate::model::text::Interner;
+use crate::model::world::Delta;
+
+/// Objects in a page of a list: a page is held three times while it is read.
+pub(super) const PAGE: u32 = 250;
+
+/// Changes in one batch at most.
+const BATCH: usize = 256;
+
+/// How long a watch runs before it is begun anew. Rights are checked only then, so it bounds how long a removed right
+/// goes unnoticed.
+const WATCH_SECONDS: u32 = 120;
+
+/// What nobody needs of events: the steps of every healthy pod, and elections.
+pub(super) const EVENT_SELECTOR: &str = "reason!=Pulled,reason!=Pulling,reason!=Created,reason!=Started,\
+     reason!=Scheduled,reason!=SuccessfulCreate,reason!=SuccessfulDelete,reason!=ScalingReplicaSet,\
+     reason!=LeaderElection,reason!=Sync,reason!=Info";
+
+/// How the cluster is followed.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// Which kinds.
+    pub kinds: Vec<Kind>,
+    /// How often what is forbidden, absent or unauthorized is tried again.
+    pub slow_retry: Duration,
+    /// How long a list by streaming may stand still before the server is taken not to know it.
+    pub list_patience: Duration,
+    /// How often a quiet watch says that it is alive.
+    pub life_sign: Duration,
+}
+
+impl WatchOptions {
+    /// The usual pace.
+    #[must_use]
+    pub fn new(kinds: Vec<Kind>) -> Self {
+        Self {
+            kinds,
+            slow_retry: Duration::from_secs(20),
+            list_patience: Duration::from_secs(30),
+            life_sign: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Starts one task per kind. They end when `out` closes, or with the set.
+pub fn start(
+    client: &Client,
+    options: &WatchOptions,
+    out: &mpsc::Sender<Vec<Delta>>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for kind in options.kinds.iter().copied() {
+        let follower = Follower {
+            kind,
+            apis: apis(client, kind),
+            api: 0,
+            streaming: true,
+            options: options.clone(),
+            backoff: DefaultBackoff::default(),
+            texts: Interner::default(),
+            out: out.clone(),
+        };
+        tasks.spawn(follower.follow());
+    }
+    tasks
+}
+
+/// Where the kind is served: Events by two APIs that show the same objects, of which a role may grant only one.
+pub(super) fn apis(client: &Client, kind: Kind) -> Vec<Api<Raw>> {
+    let resource = |group: &str| {
+        let gvk = GroupVersionKind::gvk(group, kind.version(), kind.name());
+        Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, kind.plural()))
+    };
+    match kind {
+        Kind::Event => vec![resource(kind.group()), resource("")],
+        _ => vec![resource(kind.group())],
+    }
+}
+
+struct Follower {
+    kind: Kind,
+    apis: Vec<Api<Raw>>,
+    api: usize,
+    streaming: bool,
+    options: WatchOptions,
+    backoff: DefaultBackoff,
+    texts: Interner,
+    out: mpsc::Sender<Vec<Delta>>,
+}
+
+/// Why a watcher is given up for a fresh one.
+enum End {
+    /// Nobody listens any more.
+    Closed,
+    /// Begin anew, after this failure if any.
+    Anew(Option<Failure>),
+}
+
+impl Follower {
+    async fn follow(mut self) {
+        loop {
+            match self.watch().await {
+                End::Closed => return,
+                End::Anew(None) => {}
+                End::Anew(Some(failure)) => {
+                    let wait = self.wait_after(&failure);
+                    if !self.tell(failure, wait).await {
+                        return;
+                    }
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    fn config(&self) -> watcher::Config {
+        let mut config = watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE);
+        if self.streaming {
+            config.initial_list_strategy = InitialListStrategy::StreamingList;
+        }
+        if self.kind == Kind::Event { config.fields(EVENT_SELECTOR) } else { config }
+    }
+
+    /// Follows one watcher until it has to be given up.
+    async fn watch(&mut self) -> End {
+        let stream = watcher(self.apis[self.api].clone(), self.config()).ready_chunks(BATCH);
+        futures::pin_mut!(stream);
+        let (mut listing, mut failing) = (true, false);
+        loop {
+            let patience =
+                if listing { self.options.list_patience } else { self.options.life_sign };
+            let Ok(chunk) = tokio::time::timeout(patience, stream.next()).await else {
+                if listing && self.streaming {
+                    debug!(kind = self.kind.name(), "no list by streaming, asking for pages");
+                    self.streaming = false;
+                    return End::Anew(None);
+                }
+                // No news and no error: the transport's pings say that the server is there.
+                if !listing {
+                    failing = false;
+                    if !self.alive().await {
+                        return End::Closed;
+                    }
+                }
+                continue;
+            };
+            let Some(chunk) = chunk else { return End::Anew(None) };
+            let mut batch = Vec::with_capacity(chunk.len());
+            let mut failure = None;
+            for event in chunk {
+                match event {
+                    Ok(event) => {
+                        failing = false;
+                        listing = match &event {
+                            Event::Init => true,
+                            Event::InitDone => false,
+                            _ => listing,
+                        };
+                        self.take(event, &mut batch);
+                    }
+                    Err(error) => failure = Some(error),
+                }
+            }
+            let told = batch.is_empty() || send(&self.out, batch).await;
+            if !told {
+                return End::Closed;
+            }
+            if let Some(error) = failure
+                && let Some(end) = self.fail(&error, &mut failing).await
+            {
+                return end;
+            }
+        }
+    }
+
+    /// What a failure of the watcher calls for: to go on with it after a while, or to begin anew.
+    async fn fail(&mut self, error: &watcher::Error, failing: &mut bool) -> Option<End> {
+        let failure = Failure::from(error);
+        let refused_streaming =
+            self.streaming && matches!(failure.code, Some(400 | 422)) && !failure.is_standing();
+        if refused_streaming {
+            debug!(kind = self.kind.name(), "streaming lists refused, asking for pages");
+            self.streaming = false;
+            return Some(End::Anew(None));
+        }
+        // As the status of the request itself, the watcher would ask for the same version for ever.
+        if failure.code == Some(410) {
+            return Some(End::Anew(Some(failure)));
+        }
+        if failure.is_standing() {
+            self.api = (self.api + 1) % self.apis.len();
+            return Some(End::Anew(Some(failure)));
+        }
+        // A watch that ends early once is every day's business; the watcher goes on where it was.
+        if !std::mem::replace(failing, true) && matches!(error, watcher::Error::WatchFailed(_)) {
+            return None;
+        }
+        let wait = self.wait_after(&failure);
+        if !self.tell(failure, wait).await {
+            return Some(End::Closed);
+        }
+        tokio::time::sleep(wait).await;
+        None
+    }
+
+    fn wait_after(&mut self, failure: &Failure) -> Duration {
+        // The other API of the kind is tried at once.
+        if failure.is_standing() && self.apis.len() > 1 && self.api != 0 {
+            return Duration::ZERO;
+        }
+        let next = self.backoff.next().unwrap_or(self.options.slow_retry);
+        if failure.is_standing() { self.options.slow_retry } else { next }
+    }
+
+    fn take(&mut self, event: Event<Raw>, batch: &mut Vec<Delta>) {
+        match event {
+            Event::Init => batch.push(Delta::Listing(self.kind)),
+            Event::InitApply(raw) | Event::Apply(raw) => {
+                take(&raw, self.kind, &mut self.texts, batch);
+            }
+            Event::Delete(raw) => batch.push(raw.delete(self.kind, &mut self.texts)),
+            Event::InitDone => {
+                self.backoff.reset();
+                batch.push(Delta::Synced(self.kind));
+            }
+        }
+    }
+
+    async fn alive(&mut self) -> bool {
+        self.backoff.reset();
+        send(&self.out, vec![Delta::Note(self.kind, SourceNote::Alive)]).await
+    }
+
+    async fn tell(&self, failure: Failure, wait: Duration) -> bool {
+        // A history that is gone calls for a list, no more. And whether the other API serves the kind is known only
+        // after it was asked.
+        if failure.code == Some(410) || wait.is_zero() {
+            return !self.out.is_closed();
+        }
+        let Failure { availability, message, .. } = failure;
+        let note =
+            SourceNote::Failed { availability, message, backoff_seconds: wait.as_secs_f64() };
+        send(&self.out, vec![Delta::Note(self.kind, note)]).await
+    }
+}
+
+/// An object as a change; one that can't be read is told besides.
+pub(super) fn take(raw: &Raw, kind: Kind, texts: &mut Interner, batch: &mut Vec<Delta>) {
+    let delta = raw.upsert(kind, texts);
+    if matches!(delta, Delta::Keep { .. }) {
+        batch.push(Delta::Note(kind, raw.complaint(kind, texts)));
+    }
+    batch.push(delta);
+}
+
+/// Whether somebody still listens.
+pub(super) async fn send(out: &mpsc::Sender<Vec<Delta>>, batch: Vec<Delta>) -> bool {
+    out.send(batch).await.is_ok()
+}
