@@ -1,6 +1,7 @@
 //! What do layers read? The world at one moment, with the rules that all signals share applied once.
 
 mod context;
+mod events;
 mod owners;
 mod population;
 
@@ -12,6 +13,7 @@ use super::text::Text;
 use super::world::World;
 
 pub use context::NodeContext;
+pub use events::STILL_SPEAKS;
 pub use owners::{job_workload, roll_up};
 
 /// The world at one moment, indexed for reading. Built once a tick.
