@@ -1,9 +1,11 @@
 //! World → readings and findings. One file per layer, each a table of its signals; this one lists the layers.
 
+mod storage;
+
 use crate::model::signal::{LayerSignals, Signal};
 
 /// The layers whose signals are declared.
-pub static ALL: &[&LayerSignals] = &[];
+pub static ALL: &[&LayerSignals] = &[&storage::LAYER];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {

@@ -1,0 +1,36 @@
+//! Can workloads get their volumes, reach them and keep them?
+
+mod drivers;
+mod faults;
+#[cfg(test)]
+mod fixtures;
+mod lost;
+mod pending;
+mod provisioning;
+
+use crate::model::layer::Layer;
+use crate::model::record::Object;
+use crate::model::signal::{LayerSignals, Observation};
+use crate::model::tally::Tallies;
+
+/// The storage layer.
+pub(super) static LAYER: LayerSignals = LayerSignals {
+    layer: Layer::Storage,
+    signals: &[
+        &pending::PENDING,
+        &provisioning::TIME_TO_BOUND,
+        &lost::LOST,
+        &provisioning::FAILURES,
+    ],
+    observe,
+};
+
+fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
+    match o.object {
+        Object::Claim(claim) => provisioning::observe_claim(o, claim, tallies),
+        Object::Event(event) => {
+            provisioning::observe_event(o, event, tallies);
+        }
+        _ => {}
+    }
+}
