@@ -7,6 +7,7 @@ mod fixtures;
 mod lost;
 mod pending;
 mod provisioning;
+mod volumes;
 
 use crate::model::layer::Layer;
 use crate::model::record::Object;
@@ -21,6 +22,9 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &provisioning::TIME_TO_BOUND,
         &lost::LOST,
         &provisioning::FAILURES,
+        &volumes::UNHEALTHY,
+        &volumes::RETAINED,
+        &volumes::RETAINED_BYTES,
     ],
     observe,
 };
