@@ -1,5 +1,6 @@
 //! Can workloads get their volumes, reach them and keep them?
 
+mod attachments;
 mod drivers;
 mod faults;
 #[cfg(test)]
@@ -25,6 +26,9 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &volumes::UNHEALTHY,
         &volumes::RETAINED,
         &volumes::RETAINED_BYTES,
+        &attachments::ERROR,
+        &attachments::FAILURES,
+        &attachments::SECONDS,
     ],
     observe,
 };
@@ -32,6 +36,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
     match o.object {
         Object::Claim(claim) => provisioning::observe_claim(o, claim, tallies),
+        Object::VolumeAttachment(attachment) => attachments::observe(o, attachment, tallies),
         Object::Event(event) => {
             provisioning::observe_event(o, event, tallies);
         }
