@@ -6,6 +6,7 @@ mod faults;
 #[cfg(test)]
 mod fixtures;
 mod lost;
+mod mounts;
 mod pending;
 mod provisioning;
 mod volumes;
@@ -29,6 +30,8 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &attachments::ERROR,
         &attachments::FAILURES,
         &attachments::SECONDS,
+        &mounts::FAILING,
+        &mounts::FAILURES,
     ],
     observe,
 };
@@ -39,6 +42,7 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         Object::VolumeAttachment(attachment) => attachments::observe(o, attachment, tallies),
         Object::Event(event) => {
             provisioning::observe_event(o, event, tallies);
+            mounts::observe(o, event, tallies);
         }
         _ => {}
     }
