@@ -1,6 +1,7 @@
 //! Can workloads get their volumes, reach them and keep them?
 
 mod attachments;
+mod deletion;
 mod drivers;
 mod faults;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &attachments::SECONDS,
         &mounts::FAILING,
         &mounts::FAILURES,
+        &deletion::STUCK,
     ],
     observe,
 };
@@ -45,5 +47,104 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
             mounts::observe(o, event, tallies);
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fixtures::{
+        attachment, bound, claim, csi_node, event, judge, node, objects, pod, volume,
+        waiting_class, world,
+    };
+    use super::*;
+    use crate::model::finding::Verdict;
+    use crate::model::kind::Kind;
+    use crate::model::record::{
+        AttachError, Claim, ClaimPhase, Event, Volume, VolumeAttachment, VolumePhase,
+    };
+    use crate::model::signal::Read;
+
+    /// A cluster in which much is wrong at once.
+    fn troubled() -> Vec<Object> {
+        let claims = Kind::PersistentVolumeClaim;
+        let failing = |note| event((claims, "new"), "ProvisioningFailed", note, 600, 60);
+        let error = AttachError { message: "quota".into(), ..AttachError::default() };
+        let mut leaving = bound("left");
+        leaving.meta.deleting = Some(super::fixtures::ago(900));
+        leaving.meta.finalizers = ["kubernetes.io/pvc-protection".into()].into();
+        objects![
+            Claim { selected_node: "n1".into(), ..claim("new", ClaimPhase::Pending) },
+            Claim { class: Some("gone".into()), ..claim("odd", ClaimPhase::Pending) },
+            Claim { phase: ClaimPhase::Lost, ..bound("lost") },
+            leaving,
+            waiting_class("fast", "csi.example"),
+            failing("rpc error: code = ResourceExhausted"),
+            failing("rpc error: code = DeadlineExceeded desc"),
+            Volume { phase: VolumePhase::Failed, ..volume("failed") },
+            bound("data"),
+            volume("data"),
+            VolumeAttachment {
+                attached: false,
+                attach_error: Some(error),
+                ..attachment("data", "n1")
+            },
+            attachment("data", "n2"),
+            node("n1", "a"),
+            node("n2", "b"),
+            csi_node("n1", &[]),
+            csi_node("n2", &[("csi.example", Some(1))]),
+            pod("db-0", "n1", &["data", "left"]),
+            pod("db-1", "n1", &["data", "left", "new"]),
+            event(
+                (Kind::Pod, "db-0"),
+                "FailedMount",
+                "timed out waiting for the condition",
+                500,
+                9
+            ),
+            event(
+                (Kind::Pod, "db-0"),
+                "FailedMount",
+                "driver name csi.example not found in",
+                500,
+                9
+            ),
+            Event {
+                count: 9,
+                ..event((Kind::Pod, "db-1"), "FailedAttachVolume", "internal", 500, 9)
+            },
+        ]
+    }
+
+    fn verdicts(objects: Vec<Object>) -> Vec<Vec<Verdict>> {
+        let world = world(&[], objects);
+        let rules = LAYER.signals.iter().filter(|s| matches!(s.read, Read::Rule(_)));
+        rules.map(|signal| judge(signal, &world)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_objects_does_not_matter(shuffled in Just(troubled()).prop_shuffle()) {
+            let expected = verdicts(troubled());
+            prop_assert!(expected.iter().filter(|v| !v.is_empty()).count() > 4);
+            prop_assert_eq!(verdicts(shuffled), expected);
+        }
+    }
+
+    #[test]
+    fn every_signal_is_named_after_its_layer_and_unit() {
+        for signal in LAYER.signals {
+            let suffix = match (signal.unit, signal.is_counter()) {
+                (_, true) => "_total",
+                (crate::model::signal::Unit::Count, _) => "",
+                (crate::model::signal::Unit::Ratio, _) => "_ratio",
+                (crate::model::signal::Unit::Seconds, _) => "_seconds",
+                (crate::model::signal::Unit::Bytes, _) => "_bytes",
+            };
+            assert!(signal.name.starts_with("storage_") && signal.name.ends_with(suffix));
+            assert_eq!(signal.labels.contains(&"reason"), !signal.reasons.is_empty());
+        }
     }
 }
