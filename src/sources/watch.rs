@@ -209,8 +209,13 @@ impl Follower {
             self.api = (self.api + 1) % self.apis.len();
             return Some(End::Anew(Some(failure)));
         }
-        // A watch that ends early once is every day's business; the watcher goes on where it was.
-        if !std::mem::replace(failing, true) && matches!(error, watcher::Error::WatchFailed(_)) {
+        // A line that can't be read is a change that is lost: only a list can make it good.
+        let cut = matches!(error, watcher::Error::WatchFailed(kube::Error::ReadEvents(_)));
+        if matches!(error, watcher::Error::WatchFailed(_)) && !cut {
+            return Some(End::Anew(Some(failure)));
+        }
+        // A watch that is cut is every day's business; the watcher goes on where it was.
+        if !std::mem::replace(failing, true) && cut {
             return None;
         }
         let wait = self.wait_after(&failure);
