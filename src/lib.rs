@@ -9,7 +9,9 @@
 
 pub mod model;
 
+pub mod baselines;
 pub mod clock;
 pub mod config;
+pub mod detectors;
 pub mod layers;
 pub mod sources;

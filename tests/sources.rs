@@ -177,7 +177,7 @@ impl Followed {
                 self.seen.extend(batch);
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(600), wait).await.is_ok();
+        let in_time = tokio::time::timeout(Duration::from_mins(10), wait).await.is_ok();
         assert!(in_time, "{what}: {:?}", self.seen);
     }
 }
