@@ -9,9 +9,19 @@
 
 pub mod model;
 
-pub mod baselines;
 pub mod clock;
 pub mod config;
-pub mod detectors;
-pub mod layers;
+
 pub mod sources;
+
+pub mod layers;
+
+pub mod baselines;
+
+pub mod detectors;
+
+pub mod pipeline;
+
+pub mod snapshot;
+
+pub mod catalog;

@@ -1,0 +1,158 @@
+//! What do the declarations say? The signal catalogue as table, page and JSON, and the role that it needs.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::layers;
+use crate::model::kind::Kind;
+use crate::model::layer::Layer;
+use crate::model::signal::{Direction, Profile, Read, Signal};
+
+/// A signal as JSON shows it.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Entry {
+    pub name: String,
+    pub layer: Layer,
+    pub block: &'static str,
+    pub kind: &'static str,
+    pub unit: &'static str,
+    pub help: &'static str,
+    pub labels: &'static [&'static str],
+    pub reasons: &'static [&'static str],
+    pub bound: &'static str,
+    pub judged: String,
+    pub needs: Vec<&'static str>,
+    pub uses: Vec<&'static str>,
+}
+
+/// Every signal, in the order of the catalogue.
+#[must_use]
+pub fn signals() -> Vec<Entry> {
+    layers::signals().map(entry).collect()
+}
+
+fn entry(signal: &'static Signal) -> Entry {
+    let plurals = |kinds: &[Kind]| kinds.iter().map(|k| k.plural()).collect();
+    Entry {
+        name: format!("kubestrata_{}", signal.name),
+        layer: signal.layer,
+        block: signal.block,
+        kind: kind(signal),
+        unit: signal.unit.ucum(),
+        help: signal.help,
+        labels: signal.labels,
+        reasons: signal.reasons,
+        bound: signal.bound,
+        judged: judged(signal),
+        needs: plurals(signal.needs),
+        uses: plurals(signal.uses),
+    }
+}
+
+const fn kind(signal: &Signal) -> &'static str {
+    match signal.read {
+        Read::Rule(_) => "rule",
+        Read::Gauge(_) => "gauge",
+        Read::Counter => "counter",
+        Read::Histogram(_) => "histogram",
+    }
+}
+
+fn judged(signal: &Signal) -> String {
+    match signal.profile {
+        Profile::None if matches!(signal.read, Read::Rule(_)) => "rule".to_owned(),
+        Profile::None => "not judged".to_owned(),
+        Profile::Rate => "rate against its past".to_owned(),
+        Profile::Level { bad, .. } => match bad {
+            Direction::High => "level against its past, high is bad".to_owned(),
+            Direction::Low => "level against its past, low is bad".to_owned(),
+            Direction::Both => "level against its past, both sides".to_owned(),
+        },
+    }
+}
+
+/// The catalogue as a table for the terminal.
+#[must_use]
+pub fn table() -> String {
+    let signals = signals();
+    let width = |text: fn(&Entry) -> usize| signals.iter().map(text).max().unwrap_or(0);
+    let (name, layer) = (width(|s| s.name.len()), width(|s| s.layer.name().len()));
+    let mut table = format!("{:name$}  {:layer$}  {:9}  LABELS\n", "SIGNAL", "LAYER", "KIND");
+    for s in &signals {
+        let labels = s.labels.join(",");
+        let _ =
+            writeln!(table, "{:name$}  {:layer$}  {:9}  {labels}", s.name, s.layer.name(), s.kind);
+    }
+    table
+}
+
+/// `docs/signals.md`.
+#[must_use]
+pub fn signals_markdown() -> String {
+    let mut page = String::from(
+        "<!-- Generated from the declarations in src/layers by tests/generated.rs. Do not edit. -->\n\
+         # Signals\n\n\
+         A signal is a verdict with an age and a bounded reason.\n\
+         A rule's series is the number of its open findings; healthy is no series.\n\
+         A signal whose kinds can't be seen has no series and `kubestrata_signal_absent` says why.\n",
+    );
+    for layer in Layer::ALL {
+        let mut signals = layers::signals().filter(|s| s.layer == layer).peekable();
+        if signals.peek().is_none() {
+            continue;
+        }
+        let _ = write!(page, "\n## {layer}\n");
+        for signal in signals {
+            let _ = write!(page, "\n### kubestrata_{}\n\n{}\n\n", signal.name, signal.help);
+            let _ = writeln!(page, "| | |\n|---|---|");
+            let mut row = |what: &str, text: String| {
+                if !text.is_empty() {
+                    let _ = writeln!(page, "| {what} | {text} |");
+                }
+            };
+            let code = |words: &[&str]| {
+                words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ")
+            };
+            let plurals =
+                |kinds: &[Kind]| code(&kinds.iter().map(|k| k.plural()).collect::<Vec<_>>());
+            row("catalogue", signal.block.to_owned());
+            row("kind", kind(signal).to_owned());
+            row("labels", code(signal.labels));
+            row("reasons", code(signal.reasons));
+            row("at most", signal.bound.to_owned());
+            row("judged", judged(signal));
+            row("needs", plurals(signal.needs));
+            row("uses", plurals(signal.uses));
+        }
+    }
+    page
+}
+
+/// The least ClusterRole that the signals of these layers need, as YAML.
+#[must_use]
+pub fn cluster_role_yaml(layers: &[Layer]) -> String {
+    let mut groups: std::collections::BTreeMap<&str, std::collections::BTreeSet<&str>> =
+        std::collections::BTreeMap::new();
+    let wanted = crate::layers::signals().filter(|s| layers.contains(&s.layer));
+    for kind in wanted.flat_map(|s| s.needs.iter().chain(s.uses)).chain([&Kind::Namespace]) {
+        groups.entry(kind.group()).or_default().insert(kind.plural());
+        if *kind == Kind::Event {
+            // Older API servers, and roles written for them, know events in the core group only.
+            groups.entry("").or_default().insert(kind.plural());
+        }
+    }
+    let mut yaml = String::from(
+        "# Generated from the declarations in src/layers by tests/generated.rs. Do not edit.\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: kubestrata\nrules:\n",
+    );
+    for (group, resources) in groups {
+        let resources = resources.into_iter().collect::<Vec<_>>().join(", ");
+        let _ = write!(
+            yaml,
+            "- apiGroups: ['{group}']\n  resources: [{resources}]\n  verbs: [list, watch]\n"
+        );
+    }
+    yaml
+}

@@ -1,0 +1,211 @@
+//! Which bad states have held long enough to be told, and which are over?
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::finding::{Finding, Verdict};
+use crate::model::reading::Labels;
+use crate::model::record::Time;
+use crate::model::report::Notice;
+use crate::model::signal::Signal;
+use crate::model::subject::Subject;
+use crate::model::text::Text;
+
+/// What tells one bad state from another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Key {
+    signal: Text,
+    subject: Subject,
+    reason: Text,
+    labels: Labels,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Track {
+    /// When the state was first seen.
+    first_seen: Time,
+    /// Ticks in a row at which it was not seen.
+    missed: u32,
+    /// What was told; `None` while it has not held for its dwell.
+    told: Option<Finding>,
+}
+
+/// Bad states between their first sight and their end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Findings {
+    tracks: BTreeMap<Key, Track>,
+}
+
+/// Ticks without the state after which it is over: one tick is no evidence, as when two reasons alternate.
+const CLEAR_TICKS: u32 = 2;
+
+impl Findings {
+    /// Takes in what a signal sees at this tick, and says what opened and what closed. With `impatient`, a state whose
+    /// start the API does not tell counts at once: for a single look there is no second one.
+    pub(super) fn update(
+        &mut self,
+        signal: &Signal,
+        verdicts: Vec<Verdict>,
+        now: Time,
+        impatient: bool,
+    ) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for track in self.of(signal) {
+            track.missed += 1;
+        }
+        for verdict in verdicts {
+            let key = Key {
+                signal: signal.name.into(),
+                subject: verdict.subject.clone(),
+                reason: verdict.reason.into(),
+                labels: verdict.labels.clone(),
+            };
+            let id = id_of(&key);
+            let fresh = Track { first_seen: now, missed: 0, told: None };
+            let track = self.tracks.entry(key).or_insert(fresh);
+            track.missed = 0;
+            let since = verdict.since.unwrap_or(track.first_seen).min(now);
+            let held =
+                impatient && verdict.since.is_none() || now.duration_since(since) >= verdict.dwell;
+            let since = track.told.as_ref().map_or(since, |told| told.since.min(since));
+            let finding = finding(id, signal, verdict, since);
+            if track.told.is_some() {
+                track.told = Some(finding);
+            } else if held {
+                notices.push(Notice::FindingOpened(finding.clone()));
+                track.told = Some(finding);
+            }
+        }
+        let name = Text::from(signal.name);
+        self.tracks.retain(|key, track| {
+            let over = key.signal == name
+                && track.missed >= if track.told.is_some() { CLEAR_TICKS } else { 1 };
+            if over && let Some(told) = track.told.take() {
+                notices.push(Notice::FindingClosed(told));
+            }
+            !over
+        });
+        notices
+    }
+
+    /// The open findings of a signal.
+    pub(super) fn open(&self, signal: &str) -> impl Iterator<Item = &Finding> {
+        let tracks = self.tracks.iter().filter(move |(key, _)| key.signal == signal);
+        tracks.filter_map(|(_, track)| track.told.as_ref())
+    }
+
+    fn of(&mut self, signal: &Signal) -> impl Iterator<Item = &mut Track> {
+        let name = Text::from(signal.name);
+        self.tracks.iter_mut().filter(move |(key, _)| key.signal == name).map(|(_, t)| t)
+    }
+}
+
+fn finding(id: String, signal: &Signal, verdict: Verdict, since: Time) -> Finding {
+    Finding {
+        id,
+        layer: signal.layer,
+        signal: signal.name.into(),
+        subject: verdict.subject,
+        severity: verdict.severity,
+        since,
+        reason: verdict.reason.into(),
+        message: verdict.message,
+        labels: verdict.labels,
+    }
+}
+
+/// FNV-1a over 64 bits: the same state has the same id over restarts and on both replicas.
+fn id_of(key: &Key) -> String {
+    let subject = &key.subject;
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let parts = [&key.signal, &subject.kind, &subject.namespace, &subject.name, &key.reason];
+    for part in parts.into_iter().map(Text::as_str).chain(key.labels.iter()) {
+        for byte in part.bytes().chain([0xff]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    format!("f-{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::labels;
+    use crate::model::finding::Severity;
+    use crate::model::layer::Layer;
+    use crate::model::signal::{Profile, Read, Unit};
+
+    static SIGNAL: Signal = Signal {
+        block: "S0.0",
+        name: "storage_test",
+        layer: Layer::Storage,
+        help: "A test.",
+        unit: Unit::Count,
+        labels: &["reason"],
+        reasons: &["broken"],
+        bound: "1",
+        needs: &[],
+        uses: &[],
+        profile: Profile::None,
+        read: Read::Rule(|_, _| {}),
+    };
+
+    fn at(second: i64) -> Time {
+        Time::from_second(second).unwrap()
+    }
+
+    fn verdict(since: Option<Time>) -> Verdict {
+        Verdict {
+            subject: Subject::cluster(),
+            labels: labels!["broken"],
+            reason: "broken",
+            severity: Severity::Warning,
+            since,
+            dwell: SignedDuration::from_secs(60),
+            message: "it is broken".to_owned(),
+        }
+    }
+
+    fn opened(notices: &[Notice]) -> usize {
+        notices.iter().filter(|n| matches!(n, Notice::FindingOpened(_))).count()
+    }
+
+    #[test]
+    fn a_state_is_told_once_when_it_has_held_for_its_dwell() {
+        let mut findings = Findings::default();
+        let told: Vec<usize> = (0..8)
+            .map(|i| opened(&findings.update(&SIGNAL, vec![verdict(None)], at(i * 15), false)))
+            .collect();
+        assert_eq!(told, [0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(findings.open(SIGNAL.name).count(), 1);
+    }
+
+    #[test]
+    fn the_servers_time_counts_where_there_is_one() {
+        let mut findings = Findings::default();
+        let notices = findings.update(&SIGNAL, vec![verdict(Some(at(900)))], at(1000), false);
+        assert_eq!(opened(&notices), 1);
+        assert_eq!(findings.open(SIGNAL.name).next().unwrap().since, at(900));
+    }
+
+    #[test]
+    fn a_single_look_tells_what_has_no_start_at_once() {
+        let notices = Findings::default().update(&SIGNAL, vec![verdict(None)], at(1000), true);
+        assert_eq!(opened(&notices), 1);
+    }
+
+    #[test]
+    fn a_state_is_over_after_two_ticks_without_it() {
+        let mut findings = Findings::default();
+        findings.update(&SIGNAL, vec![verdict(Some(at(0)))], at(100), false);
+        assert!(findings.update(&SIGNAL, vec![], at(115), false).is_empty());
+        findings.update(&SIGNAL, vec![verdict(Some(at(0)))], at(130), false);
+        assert!(findings.update(&SIGNAL, vec![], at(145), false).is_empty());
+        let notices = findings.update(&SIGNAL, vec![], at(160), false);
+        assert!(matches!(&notices[..], [Notice::FindingClosed(f)] if f.since == at(0)));
+        assert_eq!(findings.open(SIGNAL.name).count(), 0);
+    }
+}

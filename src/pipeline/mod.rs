@@ -1,0 +1,303 @@
+//! What follows from the cluster's state? A [`Report`], once a tick: the same state, world and time give the same bytes.
+
+mod findings;
+mod health;
+mod sight;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::baselines::{Baselines, Circumstances};
+use crate::config::Settings;
+use crate::detectors::{Bounds, Detectors};
+use crate::layers;
+use crate::model::finding::{Finding, Verdicts};
+use crate::model::kind::Kind;
+use crate::model::layer::Layer;
+use crate::model::reading::{Readings, SeriesKey};
+use crate::model::record::Time;
+use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
+use crate::model::signal::{Observation, Profile, Read, Signal};
+use crate::model::tally::Tallies;
+use crate::model::view::View;
+use crate::model::world::{Delta, World};
+
+use findings::Findings;
+
+/// How long after a list was completed its numbers may still jump for reasons of ours: rates and bands wait.
+const SETTLING: SignedDuration = SignedDuration::from_secs(30);
+
+/// The pure half of the daemon: takes changes in, and says at each tick what follows.
+#[derive(Debug)]
+pub struct Pipeline {
+    settings: Settings,
+    signals: Vec<&'static Signal>,
+    impatient: bool,
+    state: State,
+    relists: u64,
+    settled_at: Option<Time>,
+    dropped_events: u64,
+}
+
+/// What survives a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    tallies: Tallies,
+    findings: Findings,
+    baselines: Baselines,
+    detectors: Detectors,
+    watching_since: Option<Time>,
+}
+
+impl Pipeline {
+    /// A pipeline that goes on from `state`.
+    #[must_use]
+    pub fn new(settings: Settings, state: State) -> Self {
+        let enabled = |signal: &&'static Signal| {
+            settings.layers.contains(&signal.layer)
+                && !settings.disabled_signals.iter().any(|name| name == signal.name)
+        };
+        let signals = layers::signals().filter(enabled).collect();
+        Self {
+            settings,
+            signals,
+            impatient: false,
+            state,
+            relists: 0,
+            settled_at: None,
+            dropped_events: 0,
+        }
+    }
+
+    /// A pipeline for a single look: a bad state whose start the API does not tell counts at once.
+    #[must_use]
+    pub fn for_single_look(settings: Settings) -> Self {
+        Self { impatient: true, ..Self::new(settings, State::default()) }
+    }
+
+    /// What has to survive a restart.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The kinds that the enabled signals read.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<Kind> {
+        sight::kinds_of(&self.signals)
+    }
+
+    /// Takes a change in: what it tells is counted, then the world holds it. A late or repeated change counts nothing.
+    pub fn absorb(&mut self, world: &mut World, delta: Delta, now: Time) {
+        match &delta {
+            Delta::Upsert(object) if !world.is_stale(object) => {
+                let observation = Observation { world, object, now };
+                for layer in layers::ALL {
+                    (layer.observe)(&observation, &mut self.state.tallies);
+                }
+            }
+            Delta::Delete { kind, uid, .. } => self.state.tallies.forget(*kind, *uid),
+            _ => {}
+        }
+        let synced = match delta {
+            Delta::Synced(kind) => Some(kind),
+            _ => None,
+        };
+        let is_event = matches!(&delta, Delta::Upsert(object) if object.kind() == Kind::Event);
+        world.apply(delta, now);
+        if let Some(kind) = synced {
+            self.state.tallies.synced(kind, world.uids(kind).into_iter());
+        }
+        if is_event {
+            self.dropped_events += world.trim_events(self.settings.limits.events) as u64;
+        }
+    }
+
+    /// Whether every reachable source has synced.
+    #[must_use]
+    pub fn ready(&self, world: &World) -> bool {
+        sight::ready(&self.kinds(), world)
+    }
+
+    /// Reads the world at `now`.
+    pub fn step(&mut self, world: &World, now: Time) -> Report {
+        let kinds = self.kinds();
+        let ready = sight::ready(&kinds, world);
+        let settled = self.settle(world, &kinds, ready, now);
+        let view = View::new(world, now);
+        if ready {
+            self.drop_totals_of_the_gone(&view);
+        }
+        let mut notices = Vec::new();
+        let mut signals: Vec<SignalReport> = Vec::with_capacity(self.signals.len());
+        for signal in self.signals.clone() {
+            let series = match sight::absence(signal, world, now) {
+                Some((kind, reason)) => Series::Absent { kind, reason },
+                None => self.read(signal, &view, &mut notices),
+            };
+            signals.push(SignalReport { signal, series });
+        }
+        let dropped_series = self.bound(&mut signals);
+        self.judge(&signals, settled, now, &mut notices);
+        let findings = self.findings(&signals);
+        let layers = Layer::ALL.map(|l| health::of_layer(l, &signals, &findings)).to_vec();
+        let detectors = &self.state.detectors;
+        let mut anomalies = detectors.open();
+        anomalies.extend(detectors.recently_closed());
+        Report {
+            at: now,
+            layers,
+            findings,
+            anomalies,
+            anomalies_opened: detectors.opened_totals(),
+            bands: detectors.bands(),
+            scores: detectors.scores(),
+            notices,
+            sources: kinds.iter().map(|k| (*k, world.source(*k), world.count(*k))).collect(),
+            myself: SelfReport {
+                series: signals.iter().map(|s| count(&s.series)).sum(),
+                baselines: self.state.baselines.len(),
+                dropped_series: dropped_series + self.state.baselines.dropped(),
+                dropped_events: self.dropped_events,
+                ready,
+            },
+            signals,
+        }
+    }
+
+    /// Whether numbers may be judged: not right after a list, when they jump for reasons of ours.
+    fn settle(&mut self, world: &World, kinds: &[Kind], ready: bool, now: Time) -> bool {
+        let relists = kinds.iter().filter_map(|k| world.source_ref(*k)).map(|s| s.relists).sum();
+        if !ready || self.settled_at.is_none() || relists != self.relists {
+            self.relists = relists;
+            self.settled_at = Some(now + SETTLING);
+        }
+        if ready {
+            self.state.watching_since.get_or_insert(now);
+        }
+        ready && self.settled_at.is_some_and(|at| now >= at)
+    }
+
+    fn drop_totals_of_the_gone(&mut self, view: &View<'_>) {
+        let signals = &self.signals;
+        self.state.tallies.retain(|key| {
+            let signal = signals.iter().find(|s| key.signal == s.name);
+            signal.is_none_or(|s| view.is_about_something(s, &key.labels))
+        });
+    }
+
+    fn read(&mut self, signal: &Signal, view: &View<'_>, notices: &mut Vec<Notice>) -> Series {
+        match signal.read {
+            Read::Rule(read) => {
+                let mut verdicts = Verdicts::default();
+                read(view, &mut verdicts);
+                let findings = &mut self.state.findings;
+                notices.extend(findings.update(signal, verdicts.0, view.now, self.impatient));
+                let mut counts = std::collections::BTreeMap::new();
+                for finding in findings.open(signal.name) {
+                    *counts.entry(finding.labels.clone()).or_insert(0_u64) += 1;
+                }
+                let mut readings = Readings::default();
+                for (labels, count) in counts {
+                    readings.push(labels, count as f64);
+                }
+                Series::Values(readings.into_sorted())
+            }
+            Read::Gauge(read) => {
+                let mut readings = Readings::default();
+                read(view, &mut readings);
+                Series::Values(readings.into_sorted())
+            }
+            Read::Counter => {
+                let mut readings = Readings::default();
+                for (labels, total) in self.state.tallies.counters(signal) {
+                    readings.push(labels.clone(), total as f64);
+                }
+                Series::Values(readings.into_sorted())
+            }
+            Read::Histogram(_) => {
+                let histograms = self.state.tallies.histograms(signal);
+                Series::Histograms(histograms.map(|(l, h)| (l.clone(), h.clone())).collect())
+            }
+        }
+    }
+
+    /// Cuts the report at the limit of series, last signals first, and says how many were left out.
+    fn bound(&self, signals: &mut [SignalReport]) -> u64 {
+        let (mut left, mut dropped) = (self.settings.limits.series, 0);
+        for report in signals {
+            let held = count(&report.series);
+            let kept = held.min(left);
+            match &mut report.series {
+                Series::Values(values) => values.truncate(kept),
+                Series::Histograms(histograms) => histograms.truncate(kept),
+                Series::Absent { .. } => {}
+            }
+            left -= kept;
+            dropped += (held - kept) as u64;
+        }
+        dropped
+    }
+
+    fn judge(
+        &mut self,
+        signals: &[SignalReport],
+        settled: bool,
+        now: Time,
+        notices: &mut Vec<Notice>,
+    ) {
+        let mut judged = Vec::new();
+        let State { baselines, detectors, watching_since, .. } = &mut self.state;
+        let at = Circumstances {
+            now,
+            watching_since: watching_since.unwrap_or(now),
+            settled,
+            settings: &self.settings.baseline,
+            limit: self.settings.limits.baselines,
+        };
+        for report in signals.iter().filter(|s| s.signal.profile != Profile::None) {
+            let Series::Values(readings) = &report.series else { continue };
+            let signal = report.signal;
+            let watched = |key: &SeriesKey| detectors.is_open(key);
+            let expectations = baselines.judge(signal, readings, at, watched);
+            judged.extend(expectations.into_iter().map(|(key, e)| (key, signal, e)));
+        }
+        let bounds = Bounds {
+            series: baselines.len(),
+            ticks_per_day: 86_400.0 / self.settings.tick.as_secs_f64(),
+            close_after: signed(self.settings.baseline.close_after),
+            keep_closed: self.settings.limits.closed_anomalies,
+        };
+        let changes = detectors.step(judged, bounds, now);
+        notices.extend(changes.opened.into_iter().map(Notice::AnomalyOpened));
+        notices.extend(changes.updated.into_iter().map(Notice::AnomalyUpdated));
+        notices.extend(changes.closed.into_iter().map(Notice::AnomalyClosed));
+    }
+
+    /// The open findings of signals that can see, worst first, then oldest first.
+    fn findings(&self, signals: &[SignalReport]) -> Vec<Finding> {
+        let seeing = signals.iter().filter(|s| !matches!(s.series, Series::Absent { .. }));
+        let mut findings: Vec<Finding> =
+            seeing.flat_map(|s| self.state.findings.open(s.signal.name)).cloned().collect();
+        findings.sort_by(|a, b| {
+            (std::cmp::Reverse(a.severity), a.since, &a.id).cmp(&(
+                std::cmp::Reverse(b.severity),
+                b.since,
+                &b.id,
+            ))
+        });
+        findings
+    }
+}
+
+fn signed(duration: std::time::Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+fn count(series: &Series) -> usize {
+    match series {
+        Series::Absent { .. } => 0,
+        Series::Values(values) => values.len(),
+        Series::Histograms(histograms) => histograms.len(),
+    }
+}

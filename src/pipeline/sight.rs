@@ -1,0 +1,104 @@
+//! Can a signal see? Only when every kind that it needs can be seen.
+
+use jiff::SignedDuration;
+
+use crate::model::kind::Kind;
+use crate::model::record::Time;
+use crate::model::signal::Signal;
+use crate::model::source::{Availability, SourceStatus};
+use crate::model::world::World;
+
+/// How long the last known state is still worth reading after the API server stopped answering.
+const STALE_AFTER: SignedDuration = SignedDuration::from_mins(5);
+
+/// Why a signal can't see, if it can't.
+#[must_use]
+pub(super) fn absence(signal: &Signal, world: &World, now: Time) -> Option<(Kind, Availability)> {
+    let blind = |kind: &Kind| {
+        let status = world.source_ref(*kind);
+        let reason = status.map_or(Some(Availability::Syncing), |s| blindness(s, now))?;
+        Some((*kind, reason))
+    };
+    signal.needs.iter().find_map(blind)
+}
+
+fn blindness(source: &SourceStatus, now: Time) -> Option<Availability> {
+    if !source.synced {
+        return Some(source.availability);
+    }
+    match source.availability {
+        Availability::Served | Availability::Syncing => None,
+        Availability::Absent | Availability::Forbidden => Some(source.availability),
+        Availability::Unauthorized | Availability::Unreachable => {
+            let failing = source.failing_since.map(|since| now.duration_since(since));
+            failing.is_some_and(|d| d > STALE_AFTER).then_some(source.availability)
+        }
+    }
+}
+
+/// Whether every source of these kinds has synced or can't be expected to, and at least one has.
+#[must_use]
+pub(super) fn ready(kinds: &[Kind], world: &World) -> bool {
+    let status = |kind: &Kind| world.source_ref(*kind);
+    let settled = |source: &SourceStatus| {
+        source.synced
+            || matches!(source.availability, Availability::Absent | Availability::Forbidden)
+    };
+    kinds.iter().all(|k| status(k).is_some_and(settled))
+        && kinds.iter().any(|k| status(k).is_some_and(|s| s.synced))
+}
+
+/// The kinds that these signals need or use, in the order in which sources start.
+#[must_use]
+pub(super) fn kinds_of(signals: &[&'static Signal]) -> Vec<Kind> {
+    let wanted = |kind: &Kind| {
+        signals.iter().any(|s| s.needs.contains(kind) || s.uses.contains(kind))
+            // Every rule about the population asks for namespaces and owners.
+            || matches!(kind, Kind::Namespace)
+    };
+    Kind::ALL.iter().copied().filter(wanted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::source::SourceNote;
+    use crate::model::world::Delta;
+
+    fn failed(availability: Availability) -> Delta {
+        let message = "no".to_owned();
+        let note = SourceNote::Failed { availability, message, backoff_seconds: 1.0 };
+        Delta::Note(Kind::Pod, note)
+    }
+
+    #[test]
+    fn a_short_outage_does_not_blind_but_a_missing_right_does() {
+        let start = Time::UNIX_EPOCH;
+        let later = start + SignedDuration::from_mins(6);
+        let cases = [
+            (Availability::Unreachable, None, Some(Availability::Unreachable)),
+            (Availability::Unauthorized, None, Some(Availability::Unauthorized)),
+            (Availability::Forbidden, Some(Availability::Forbidden), Some(Availability::Forbidden)),
+            (Availability::Absent, Some(Availability::Absent), Some(Availability::Absent)),
+        ];
+        for (availability, at_once, after_minutes) in cases {
+            let mut world = World::default();
+            world.apply(Delta::Synced(Kind::Pod), start);
+            assert!(ready(&[Kind::Pod], &world));
+            world.apply(failed(availability), start);
+            let status = world.source(Kind::Pod);
+            assert_eq!(blindness(&status, start), at_once, "{availability:?}");
+            assert_eq!(blindness(&status, later), after_minutes, "{availability:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_ready_before_anything_has_synced() {
+        let mut world = World::default();
+        assert!(!ready(&[Kind::Pod], &world));
+        world.apply(failed(Availability::Forbidden), Time::UNIX_EPOCH);
+        assert!(!ready(&[Kind::Pod], &world), "all forbidden is blindness, not readiness");
+        world.apply(Delta::Synced(Kind::Node), Time::UNIX_EPOCH);
+        assert!(ready(&[Kind::Pod, Kind::Node], &world));
+    }
+}
