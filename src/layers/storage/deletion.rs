@@ -118,7 +118,7 @@ fn claim_hold(view: &View<'_>, claim: &Claim) -> Hold {
         finalizer: "pvc-protection",
         reason: "in_use",
         severity: Severity::Info,
-        message: format!("{used} still uses it"),
+        message: format!("it is still used by {used}"),
     }
 }
 

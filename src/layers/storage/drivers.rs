@@ -44,18 +44,24 @@ pub(super) fn driver_of(world: &World, claim: &Claim) -> Text {
 
 /// Whether a provisioner is a CSI driver that is not installed, as far as can be seen.
 ///
-/// A CSIDriver object is optional, and provisioners that are no CSI drivers never have one; so the name must be that
-/// of a CSI driver, no CSIDriver and no node may know it, and no volume may have come of it.
+/// Provisioners need not be CSI drivers, and those that are none have neither a CSIDriver nor nodes: the volumes that
+/// came of it tell, or its name where there is none.
 pub(super) fn is_absent(view: &View<'_>, provisioner: &str) -> bool {
     let world = view.world;
-    let named = || world.csi_nodes.iter().any(|n| n.drivers.iter().any(|d| d.name == provisioner));
-    let used = || world.volumes.iter().any(|volume| volume.driver == provisioner);
-    view.sees(Kind::CsiDriver)
-        && view.sees(Kind::CsiNode)
-        && provisioner.contains("csi")
-        && world.csi_drivers.get("", provisioner).is_none()
-        && !named()
-        && !used()
+    if !view.sees(Kind::CsiDriver)
+        || !view.sees(Kind::CsiNode)
+        || world.csi_drivers.get("", provisioner).is_some()
+        || world.csi_nodes.iter().any(|n| n.drivers.iter().any(|d| d.name == provisioner))
+    {
+        return false;
+    }
+    let class = |volume: &Volume| world.storage_classes.get("", &volume.class);
+    let made = |volume: &&Volume| class(volume).is_some_and(|c| c.provisioner == provisioner);
+    let mut volumes = world.volumes.iter().filter(made).peekable();
+    match volumes.peek() {
+        Some(_) => volumes.all(|volume| volume.driver == provisioner),
+        None => provisioner.contains("csi"),
+    }
 }
 
 /// Whether a pod is not at its end: it uses its claims or is about to.
@@ -77,9 +83,14 @@ pub(super) fn name_some<'a>(what: &str, mut names: impl Iterator<Item = &'a Text
     }
 }
 
+/// `1 claim`, `2 claims`.
+pub(super) fn count_of(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{class, meta, world};
+    use super::super::fixtures::{class, csi_driver, csi_node, meta, objects, volume, world};
     use super::*;
     use crate::model::record::Object;
 
@@ -96,10 +107,33 @@ mod tests {
     }
 
     #[test]
+    fn a_driver_is_absent_where_nobody_knows_it_and_it_is_one() {
+        let (csi, other) = ("disk.csi.example", "example.com/disk");
+        let made = |driver: &str| Volume { driver: driver.into(), ..volume("data") };
+        let cases = [
+            ("by its name", csi, objects![class("fast", csi)], true),
+            ("no CSI driver by its name", other, objects![class("fast", other)], false),
+            ("by its volumes", other, objects![class("fast", other), made(other)], true),
+            ("no CSI driver by its volumes", csi, objects![class("fast", csi), made("nfs")], false),
+            ("declared", csi, objects![class("fast", csi), csi_driver(csi)], false),
+            ("on a node", csi, objects![class("fast", csi), csi_node("n", &[(csi, None)])], false),
+        ];
+        for (name, provisioner, objects, expected) in cases {
+            let world = world(&[], objects);
+            let view = View::new(&world, super::super::fixtures::ago(0));
+            assert_eq!(is_absent(&view, provisioner), expected, "{name}");
+        }
+    }
+
+    #[test]
     fn names_are_listed_short() {
         let names = ["a", "b", "c"].map(Text::from);
         assert_eq!(name_some("pod", names[..1].iter()), "pod a");
         assert_eq!(name_some("pod", names.iter()), "pod a and 2 more");
         assert_eq!(name_some("pod", [].iter()), "");
+        assert_eq!(
+            (count_of(1, "claim"), count_of(2, "claim")),
+            ("1 claim".into(), "2 claims".into())
+        );
     }
 }
