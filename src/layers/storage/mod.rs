@@ -2,6 +2,7 @@
 
 mod attachments;
 mod deletion;
+mod detach;
 mod drivers;
 mod faults;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &attachments::SECONDS,
         &mounts::FAILING,
         &mounts::FAILURES,
+        &detach::BLOCKED,
         &deletion::STUCK,
     ],
     observe,
