@@ -1,6 +1,7 @@
 //! Can workloads get their volumes, reach them and keep them?
 
 mod attachments;
+mod csi;
 mod deletion;
 mod detach;
 mod drivers;
@@ -35,6 +36,10 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &mounts::FAILING,
         &mounts::FAILURES,
         &detach::BLOCKED,
+        &csi::COVERAGE,
+        &csi::UNREGISTERED,
+        &csi::HEADROOM,
+        &csi::FULL,
         &deletion::STUCK,
     ],
     observe,
