@@ -1,6 +1,7 @@
 //! Can workloads get their volumes, reach them and keep them?
 
 mod attachments;
+mod classes;
 mod csi;
 mod deletion;
 mod detach;
@@ -40,6 +41,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &csi::UNREGISTERED,
         &csi::HEADROOM,
         &csi::FULL,
+        &classes::SANITY,
         &deletion::STUCK,
     ],
     observe,
