@@ -13,6 +13,7 @@ mod lost;
 mod mounts;
 mod pending;
 mod provisioning;
+mod resize;
 mod volumes;
 
 use crate::model::layer::Layer;
@@ -42,6 +43,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &csi::HEADROOM,
         &csi::FULL,
         &classes::SANITY,
+        &resize::STUCK,
         &deletion::STUCK,
     ],
     observe,
