@@ -15,6 +15,7 @@ mod pending;
 mod provisioning;
 mod resize;
 mod volumes;
+mod zones;
 
 use crate::model::layer::Layer;
 use crate::model::record::Object;
@@ -45,6 +46,9 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &classes::SANITY,
         &resize::STUCK,
         &deletion::STUCK,
+        &zones::UNSCHEDULABLE,
+        &zones::SPREAD,
+        &zones::SHARE,
     ],
     observe,
 };
