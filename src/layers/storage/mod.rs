@@ -9,6 +9,7 @@ mod drivers;
 mod faults;
 #[cfg(test)]
 mod fixtures;
+mod health;
 mod lost;
 mod mounts;
 mod pending;
@@ -49,6 +50,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &zones::UNSCHEDULABLE,
         &zones::SPREAD,
         &zones::SHARE,
+        &health::HEALTH,
     ],
     observe,
 };
@@ -77,7 +79,7 @@ mod tests {
     use crate::model::finding::Verdict;
     use crate::model::kind::Kind;
     use crate::model::record::{
-        AttachError, Claim, ClaimPhase, Event, Volume, VolumeAttachment, VolumePhase,
+        AttachError, Claim, ClaimPhase, Event, Node, Volume, VolumeAttachment, VolumePhase,
     };
     use crate::model::signal::Read;
 
@@ -108,6 +110,17 @@ mod tests {
             attachment("data", "n2"),
             node("n1", "a"),
             node("n2", "b"),
+            node("n4", "b"),
+            attachment("one", "n4"),
+            attachment("two", "n4"),
+            Claim { class: None, ..claim("first", ClaimPhase::Pending) },
+            Claim { class: None, ..claim("second", ClaimPhase::Pending) },
+            Node { conditions: Box::default(), ..node("n3", "c") },
+            pod("far-0", "n3", &["far", "off"]),
+            bound("far"),
+            Volume { zones: ["c".into()].into(), ..volume("far") },
+            Claim { resize: "NodeResizeInfeasible".into(), ..bound("off") },
+            Volume { zones: ["c".into()].into(), ..volume("off") },
             csi_node("n1", &[]),
             csi_node("n2", &[("csi.example", Some(1))]),
             pod("db-0", "n1", &["data", "left"]),
@@ -143,7 +156,7 @@ mod tests {
         #[test]
         fn the_order_of_objects_does_not_matter(shuffled in Just(troubled()).prop_shuffle()) {
             let expected = verdicts(troubled());
-            prop_assert!(expected.iter().filter(|v| !v.is_empty()).count() > 4);
+            prop_assert!(expected.iter().filter(|v| !v.is_empty()).count() > 9);
             prop_assert_eq!(verdicts(shuffled), expected);
         }
     }
