@@ -103,36 +103,27 @@ fn why_pending(view: &View<'_>, claim: &Claim) -> Option<Why> {
     }
     match claim.class.as_deref() {
         Some("") => {
-            Some(unmatched(claim, "asks for a volume without a class and none fits".into()))
+            let message = "asks for a volume without a class and none fits".to_owned();
+            Some(missing("static_unmatched", Some(claim.meta.created), message))
         }
         Some(name) => match class_of(view.world, claim) {
             Some(class) => of_class(view, claim, class),
-            None if view.sees(Kind::StorageClass) => Some(class_missing(claim, name)),
-            None => match latest(view, claim, "ProvisioningFailed") {
-                Some(event) if names_no_class(event) => Some(class_missing(claim, name)),
-                _ => provisioning(view, claim, None),
-            },
+            None => class_missing(view, claim, name).or_else(|| provisioning(view, claim, None)),
         },
         None => no_class(view, claim),
     }
 }
 
-fn missing(claim: &Claim, reason: &'static str, message: String) -> Why {
-    Why {
-        reason,
-        severity: Severity::Warning,
-        since: Some(claim.meta.created),
-        dwell: MISSING_DWELL,
-        message,
-    }
+/// `since` is no earlier than the lack: an old claim of a class that is just being replaced lacks it since now.
+fn missing(reason: &'static str, since: Option<Time>, message: String) -> Why {
+    Why { reason, severity: Severity::Warning, since, dwell: MISSING_DWELL, message }
 }
 
-fn unmatched(claim: &Claim, message: String) -> Why {
-    missing(claim, "static_unmatched", message)
-}
-
-fn class_missing(claim: &Claim, name: &str) -> Why {
-    missing(claim, "class_missing", format!("names storage class {name}, which does not exist"))
+fn class_missing(view: &View<'_>, claim: &Claim, name: &str) -> Option<Why> {
+    let event = latest(view, claim, "ProvisioningFailed").filter(|e| names_no_class(e));
+    let message = format!("names storage class {name}, which does not exist");
+    let known = view.sees(Kind::StorageClass) || event.is_some();
+    known.then(|| missing("class_missing", event.map(|e| e.first), message))
 }
 
 /// The claim names its volume, so the controller tries no other.
@@ -150,53 +141,61 @@ fn named_volume(view: &View<'_>, claim: &Claim) -> Why {
             _ if volume.phase == VolumePhase::Available => {
                 "does not fit: compare size, access modes and class".to_owned()
             }
+            _ if volume.phase == VolumePhase::Released => {
+                "an earlier claim of this name has left: clear its claimRef to use it again"
+                    .to_owned()
+            }
             _ => "it is not bound to".to_owned(),
         },
     };
-    unmatched(claim, format!("names volume {name}, which {held}"))
+    // A provisioned claim names its volume, too, for the moment before it is bound.
+    missing("static_unmatched", None, format!("names volume {name}, which {held}"))
 }
 
 /// No class and no default: nothing will be provisioned. With a default the controller sets it within seconds.
 fn no_class(view: &View<'_>, claim: &Claim) -> Option<Why> {
-    let none = if view.sees(Kind::StorageClass) {
-        default_class(view.world).is_none()
-    } else {
-        let event = latest(view, claim, "FailedBinding");
-        event.is_some_and(|e| e.note.contains("no storage class is set"))
+    let event = latest(view, claim, "FailedBinding");
+    let event = event.filter(|e| e.note.contains("no storage class is set"));
+    let none = match view.sees(Kind::StorageClass) {
+        true => default_class(view.world).is_none(),
+        false => event.is_some(),
     };
     let message = "names no storage class, there is no default one and no volume fits".to_owned();
-    none.then(|| missing(claim, "no_class", message))
+    none.then(|| missing("no_class", event.map(|e| e.first), message))
 }
 
 fn of_class(view: &View<'_>, claim: &Claim, class: &StorageClass) -> Option<Why> {
     let waits = class.binding == BindingMode::WaitForFirstConsumer;
     if class.provisioner == NO_PROVISIONER {
-        let told = |pod: &Pod| {
-            let scheduled = pod.condition("PodScheduled");
-            scheduled.is_some_and(|c| c.message.contains("available persistent volumes to bind"))
-        };
-        let none_fits = !waits || users(view, claim).any(told);
-        let message = format!(
-            "is of class {}, which provisions nothing, and no volume fits",
-            class.meta.name
-        );
-        return none_fits.then(|| unmatched(claim, message));
+        return by_hand(view, claim, class);
     }
     if !waits || !claim.selected_node.is_empty() || failures(view, claim).is_some() {
         return provisioning(view, claim, Some(class));
     }
     // The scheduler chooses the node for the volume before it binds the pod: a bound pod was not seen by it.
     let bypassing = users(view, claim).find(|pod| !pod.node.is_empty())?;
-    Some(Why {
-        reason: "scheduler_bypassed",
-        severity: Severity::Warning,
-        since: Some(bypassing.meta.created.max(claim.meta.created)),
-        dwell: MISSING_DWELL,
-        message: format!(
-            "waits for the scheduler to choose a node, but pod {} names node {} itself",
-            bypassing.meta.name, bypassing.node
-        ),
-    })
+    let bound = bypassing.condition("PodScheduled").and_then(|c| c.since);
+    let message = format!(
+        "waits for the scheduler to choose a node, but pod {} names node {} itself",
+        bypassing.meta.name, bypassing.node
+    );
+    Some(missing("scheduler_bypassed", Some(bound.unwrap_or(bypassing.meta.created)), message))
+}
+
+/// Of a class whose volumes somebody makes by hand. Where it waits for a pod, the scheduler says whether one fits.
+fn by_hand(view: &View<'_>, claim: &Claim, class: &StorageClass) -> Option<Why> {
+    let none_fits = |pod: &Pod| {
+        let scheduled = pod.condition("PodScheduled")?;
+        let told = scheduled.message.contains("available persistent volumes to bind");
+        told.then_some(scheduled.since)
+    };
+    let since = match class.binding {
+        BindingMode::Immediate => Some(claim.meta.created.max(class.meta.created)),
+        BindingMode::WaitForFirstConsumer => users(view, claim).find_map(none_fits)?,
+    };
+    let name = &class.meta.name;
+    let message = format!("is of class {name}, which provisions nothing, and no volume fits");
+    Some(missing("static_unmatched", since, message))
 }
 
 /// Handed to a provisioner, or about to be.
@@ -419,6 +418,27 @@ mod tests {
         }
         let copy = Claim { from_source: true, ..chosen() };
         assert_eq!(judge(&PENDING, &world(&[], objects![copy, late()]))[0].dwell, COPY_DWELL);
+    }
+
+    #[test]
+    fn a_lack_is_no_older_than_what_tells_it() {
+        let not_found = told("ProvisioningFailed", "storageclass \"fast\" not found");
+        let no_default = told("FailedBinding", "no storage class is set");
+        let scheduled = condition("PodScheduled", Status::True, 20);
+        let bypassing = Pod { conditions: [scheduled].into(), ..pod("db-0", "n1", &["data"]) };
+        let cases = [
+            ("class, told", objects![waiting(), not_found], Some(600)),
+            ("class, being replaced", objects![waiting()], None),
+            ("default, told", objects![without_class(), no_default], Some(600)),
+            ("default, being replaced", objects![without_class()], None),
+            ("about to be bound", objects![Claim { volume: "pv-new".into(), ..chosen() }], None),
+            ("pod just bound", objects![waiting(), late(), bypassing], Some(20)),
+            ("nothing fits", objects![waiting(), class("fast", NO_PROVISIONER)], Some(3600)),
+        ];
+        for (name, objects, since) in cases {
+            let verdict = &judge(&PENDING, &world(&[], objects))[0];
+            assert_eq!((verdict.since, verdict.dwell), (since.map(ago), MISSING_DWELL), "{name}");
+        }
     }
 
     #[test]
