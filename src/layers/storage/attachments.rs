@@ -161,7 +161,8 @@ pub(super) fn observe(o: &Observation<'_>, attachment: &VolumeAttachment, tallie
         let Some(error) = error else { continue };
         // Each attempt that fails writes its time; drivers that leave it out are counted once.
         let second = error.time.map_or(1, |time| time.as_second().unsigned_abs());
-        if tallies.advance(Kind::VolumeAttachment, meta.uid, stage, second) > 0 {
+        let fresh = tallies.mark(Kind::VolumeAttachment, meta.uid, stage) < second;
+        if fresh && tallies.advance(Kind::VolumeAttachment, meta.uid, stage, second) > 0 {
             let reason = fault_by_code(error.code, &error.message);
             tallies.add(&FAILURES, labels![driver, stage, reason], 1);
         }

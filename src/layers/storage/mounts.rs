@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 
+use super::provisioning::first_this_minute;
 use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
@@ -216,9 +217,7 @@ pub(super) fn observe(o: &Observation<'_>, event: &Event, tallies: &mut Tallies)
     }
     let Some(pod) = o.world.pods.get(&about.namespace, &about.name) else { return };
     let Some(Report { reason, driver }) = report(o.world, pod, event) else { return };
-    let minute = event.last.as_second().unsigned_abs() / 60;
-    let told = tallies.advance(Kind::Event, event.meta.uid, "", u64::from(event.count)) > 0;
-    if told && tallies.advance(Kind::Pod, pod.meta.uid, "mount_failure", minute) > 0 {
+    if first_this_minute(event, (Kind::Pod, pod.meta.uid, "mount_failure"), tallies) {
         tallies.add(&FAILURES, labels![&about.namespace, &driver, reason], 1);
     }
 }

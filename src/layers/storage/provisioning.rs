@@ -6,7 +6,7 @@ use super::pending::names_no_class;
 use crate::labels;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Claim, ClaimPhase, Event, Time};
+use crate::model::record::{Claim, ClaimPhase, Event, Time, Uid};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
@@ -106,12 +106,8 @@ fn stage(event: &Event) -> Option<(Kind, &'static str)> {
 /// Counts the objects about which a failure was reported.
 pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Tallies) {
     let Some((kind, stage)) = stage(event) else { return };
-    if tallies.advance(Kind::Event, event.meta.uid, "", u64::from(event.count)) == 0 {
-        return;
-    }
     let about = &event.regarding;
-    let minute = event.last.as_second().unsigned_abs() / 60;
-    if tallies.advance(kind, about.uid, stage, minute) == 0 {
+    if !first_this_minute(event, (kind, about.uid, stage), tallies) {
         return;
     }
     let (class, driver) = match kind {
@@ -131,6 +127,21 @@ pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Ta
         driver
     };
     tallies.add(&FAILURES, labels![&class, &driver, stage, fault(&event.note)], 1);
+}
+
+/// Whether an event tells something that has not been counted, of an object that was not counted in this minute.
+///
+/// Reports are rationed per object and similar ones are merged, so their number measures nothing: objects and minutes
+/// do. A report of an earlier minute that arrives late is left out.
+pub(super) fn first_this_minute(
+    event: &Event,
+    (kind, uid, slot): (Kind, Uid, &str),
+    tallies: &mut Tallies,
+) -> bool {
+    let minute = event.last.as_second().unsigned_abs() / 60;
+    tallies.advance(Kind::Event, event.meta.uid, slot, u64::from(event.count)) > 0
+        && tallies.mark(kind, uid, slot) < minute
+        && tallies.advance(kind, uid, slot, minute) > 0
 }
 
 /// The slot that keeps when a claim's node was chosen, in milliseconds.
@@ -241,6 +252,8 @@ mod tests {
         );
         counted.see(said("quota", 3, 200), 200).see(said("quota", 3, 200), 190);
         assert_eq!(counted.totals(&FAILURES)[0].1, 2);
+        counted.see(said("late", 1, 250), 180);
+        assert_eq!(counted.totals(&FAILURES)[0].1, 2, "of an earlier minute");
     }
 
     #[test]
