@@ -25,3 +25,9 @@ pub mod pipeline;
 pub mod snapshot;
 
 pub mod catalog;
+
+pub mod exports;
+
+pub mod daemon;
+
+pub mod cli;

@@ -1,3 +1,7 @@
-//! The binary.
+//! The binary: parses, runs, prints the chain of what went wrong, exits with its code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kubestrata::cli::main()
+}

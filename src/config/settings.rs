@@ -65,6 +65,10 @@ pub struct BaselineSettings {
 pub struct OtlpSettings {
     /// The collector, such as `http://collector:4317`; `None`: nothing is sent.
     pub endpoint: Option<String>,
+    /// Another endpoint for events, used as it is (`OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`).
+    pub logs_endpoint: Option<String>,
+    /// Another endpoint for metrics, used as it is (`OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`).
+    pub metrics_endpoint: Option<String>,
     /// How it is spoken to.
     pub protocol: OtlpProtocol,
     /// Sent with each request. Values are secret and never printed.
@@ -145,6 +149,8 @@ impl Default for OtlpSettings {
     fn default() -> Self {
         Self {
             endpoint: None,
+            logs_endpoint: None,
+            metrics_endpoint: None,
             protocol: OtlpProtocol::Grpc,
             headers: Vec::new(),
             compression: Compression::None,

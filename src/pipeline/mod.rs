@@ -81,6 +81,12 @@ impl Pipeline {
         &self.state
     }
 
+    /// The enabled signals.
+    #[must_use]
+    pub fn signals(&self) -> &[&'static Signal] {
+        &self.signals
+    }
+
     /// The kinds that the enabled signals read.
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {

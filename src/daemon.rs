@@ -1,0 +1,185 @@
+//! How do the two ends meet? Starts sources, ticks the pipeline, publishes each Report; the only file that knows both.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::exports::http::{self, Shared};
+use crate::exports::otlp::{Otlp, OtlpError, ResourceInfo};
+use crate::model::world::{Delta, World};
+use crate::pipeline::Pipeline;
+use crate::snapshot::SnapshotError;
+use crate::sources::{self, WatchOptions};
+
+mod journal;
+mod keeper;
+
+use journal::Journal;
+use keeper::Keeper;
+
+/// Batches of changes that wait for the pipeline; beyond it sources wait, and the API server with them.
+const PENDING_BATCHES: usize = 64;
+
+/// How long the exports get at the end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why the daemon can't start or go on.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The address is taken or not ours.
+    #[error("could not listen on {address}; choose another address with --listen or `listen`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The state directory can't be used.
+    #[error(transparent)]
+    State(#[from] SnapshotError),
+    /// The OTLP export can't be set up.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
+    /// The server ended.
+    #[error("could not go on serving HTTP")]
+    Serve(#[source] std::io::Error),
+    /// No source is left to listen to.
+    #[error("every source has ended")]
+    SourcesEnded,
+}
+
+/// Which cluster, for what is sent outside.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterIdentity {
+    /// Uid of the namespace kube-system, which stands for the cluster's; empty where it can't be read.
+    pub uid: String,
+}
+
+/// Takes the address that the daemon will serve on: a port in use is told before anything else is attempted.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })
+}
+
+/// Runs until `shutdown`.
+pub async fn run(
+    settings: Settings,
+    clock: Clock,
+    client: kube::Client,
+    identity: ClusterIdentity,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), DaemonError> {
+    let (keeper, state) = Keeper::open(&settings)?;
+    let mut pipeline = Pipeline::new(settings.clone(), state);
+    let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
+    let options = WatchOptions::new(pipeline.kinds());
+    let _sources = sources::start(&client, &options, &changes);
+    drop(changes);
+    let world = World::default();
+    let shared = Shared::new(pipeline.step(&world, clock.now()), &settings, clock.clone());
+    let resource =
+        ResourceInfo { cluster_name: settings.cluster.name.clone(), cluster_uid: identity.uid };
+    let otlp = match settings.otlp.endpoint {
+        Some(_) => {
+            Some(Otlp::start(&settings.otlp, &resource, pipeline.signals(), shared.otlp_figures())?)
+        }
+        None => None,
+    };
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(http::serve(listener, shared.clone(), async {
+        let _ = stopped.await;
+    }));
+
+    let mut ticker = Ticker {
+        pipeline,
+        world,
+        shared: &shared,
+        otlp: otlp.as_ref(),
+        keeper,
+        clock,
+        journal: Journal::default(),
+    };
+    let outcome = tokio::select! {
+        outcome = ticker.go(inbox, settings.tick) => outcome,
+        () = shutdown => Ok(()),
+    };
+    ticker.keep().await;
+    if let Some(otlp) = otlp {
+        otlp.shutdown(FAREWELL).await;
+    }
+    let _ = stop.send(());
+    match tokio::time::timeout(FAREWELL, server).await {
+        Ok(Ok(Err(source))) => Err(DaemonError::Serve(source)),
+        _ => outcome,
+    }
+}
+
+struct Ticker<'a> {
+    pipeline: Pipeline,
+    world: World,
+    shared: &'a Shared,
+    otlp: Option<&'a Otlp>,
+    keeper: Keeper,
+    clock: Clock,
+    journal: Journal,
+}
+
+impl Ticker<'_> {
+    async fn go(
+        &mut self,
+        mut inbox: mpsc::Receiver<Vec<Delta>>,
+        every: Duration,
+    ) -> Result<(), DaemonError> {
+        let clock = self.clock.clone();
+        let mut was_ready = false;
+        let mut next = Box::pin(clock.sleep(every));
+        loop {
+            tokio::select! {
+                batch = inbox.recv() => {
+                    let Some(batch) = batch else { return Err(DaemonError::SourcesEnded) };
+                    let now = clock.now();
+                    for delta in batch {
+                        self.pipeline.absorb(&mut self.world, delta, now);
+                    }
+                    // The first full view is told at once, not a tick later.
+                    if !was_ready && self.pipeline.ready(&self.world) {
+                        was_ready = true;
+                        self.tick().await;
+                    }
+                }
+                () = &mut next => {
+                    self.tick().await;
+                    next = Box::pin(clock.sleep(every));
+                }
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        let started = tokio::time::Instant::now();
+        let report = Arc::new(self.pipeline.step(&self.world, self.clock.now()));
+        self.journal.log(&report);
+        if let Some(otlp) = self.otlp {
+            otlp.publish(&report);
+        }
+        let at = report.at;
+        self.shared.publish(report, started.elapsed());
+        if self.keeper.is_due(at) {
+            self.keep().await;
+        }
+    }
+
+    /// Saves the state. Before the first full view there is nothing that the saved one does not know better.
+    async fn keep(&mut self) {
+        if self.pipeline.ready(&self.world) {
+            self.keeper.save(self.pipeline.state(), self.clock.now()).await;
+        }
+    }
+}

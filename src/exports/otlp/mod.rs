@@ -1,0 +1,136 @@
+//! How are events and metrics sent? Over OTLP, from a queue of their own, so that a collector that is away delays
+//! nothing and loses nothing until the queue is full.
+
+mod env;
+mod event;
+mod metrics;
+mod queue;
+mod transport;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use opentelemetry::KeyValue;
+use opentelemetry::logs::{Logger, LoggerProvider};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use crate::config::OtlpSettings;
+use crate::exports::prometheus::OtlpFigures;
+use crate::model::report::Report;
+use crate::model::signal::Signal;
+
+pub use env::{EnvironmentError, from_env};
+
+/// The name under which everything is sent: OpenTelemetry's instrumentation scope and service.
+const NAME: &str = "kubestrata";
+
+/// Why the export can't be set up.
+#[derive(Debug, Error)]
+pub enum OtlpError {
+    /// The exporter can't be built from the settings.
+    #[error("could not set up the OTLP export to {endpoint}: {why}")]
+    Setup {
+        /// The collector.
+        endpoint: String,
+        /// Why.
+        why: String,
+    },
+    /// A file of the TLS settings can't be read.
+    #[error("could not read {field} {path}")]
+    File {
+        /// The field of the configuration.
+        field: &'static str,
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Which cluster the events and metrics are about.
+#[derive(Clone, Debug, Default)]
+pub struct ResourceInfo {
+    /// `k8s.cluster.name`; empty where none is given.
+    pub cluster_name: String,
+    /// `k8s.cluster.uid`; empty where it can't be read.
+    pub cluster_uid: String,
+}
+
+/// The running export.
+pub struct Otlp {
+    logger: SdkLogger,
+    // Held for the logger, whose records go nowhere without it.
+    _logs: SdkLoggerProvider,
+    metrics: Option<SdkMeterProvider>,
+    latest: Arc<ArcSwapOption<Report>>,
+    queue: queue::Queue,
+    sender: JoinHandle<()>,
+}
+
+impl Otlp {
+    /// Sets the export up and starts to send. Must be called within a runtime.
+    pub fn start(
+        settings: &OtlpSettings,
+        about: &ResourceInfo,
+        signals: &[&'static Signal],
+        figures: Arc<OtlpFigures>,
+    ) -> Result<Self, OtlpError> {
+        let resource = resource(about);
+        let queue = queue::Queue::new(settings.queue, figures);
+        let mut exporter = transport::logs(settings)?;
+        opentelemetry_sdk::logs::LogExporter::set_resource(&mut exporter, &resource);
+        let sender = tokio::spawn(queue.clone().send(exporter));
+        let logs = SdkLoggerProvider::builder()
+            .with_resource(resource.clone())
+            .with_log_processor(queue.clone())
+            .build();
+        let latest = Arc::new(ArcSwapOption::empty());
+        let metrics = match settings.metrics {
+            true => Some(metrics::start(settings, resource, signals, &latest)?),
+            false => None,
+        };
+        Ok(Self { logger: logs.logger(NAME), _logs: logs, metrics, latest, queue, sender })
+    }
+
+    /// Queues what opened, changed or closed, and makes the report the one that metrics are read from. Never waits.
+    pub fn publish(&self, report: &Arc<Report>) {
+        for notice in &report.notices {
+            let mut record = self.logger.create_log_record();
+            event::fill(&mut record, notice, report);
+            self.logger.emit(record);
+        }
+        self.latest.store(Some(Arc::clone(report)));
+    }
+
+    /// Sends what is left, for as long as `patience` lasts.
+    pub async fn shutdown(self, patience: Duration) {
+        let _ = tokio::time::timeout(patience, self.queue.drained()).await;
+        self.sender.abort();
+        if let Some(metrics) = self.metrics {
+            // It blocks its thread until the last export is done.
+            let last = tokio::task::spawn_blocking(move || metrics.shutdown());
+            let _ = tokio::time::timeout(patience, last).await;
+        }
+    }
+}
+
+/// `service.*` and `k8s.cluster.*`; `OTEL_RESOURCE_ATTRIBUTES` adds, `OTEL_SERVICE_NAME` renames.
+fn resource(about: &ResourceInfo) -> Resource {
+    let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| std::process::id().to_string());
+    let mut attributes = vec![
+        KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        KeyValue::new("service.instance.id", instance),
+    ];
+    let named =
+        [("k8s.cluster.name", &about.cluster_name), ("k8s.cluster.uid", &about.cluster_uid)];
+    for (key, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {
+        attributes.push(KeyValue::new(key, value.clone()));
+    }
+    let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| NAME.to_owned());
+    Resource::builder().with_service_name(name).with_attributes(attributes).build()
+}

@@ -1,0 +1,271 @@
+//! What happens to events while the collector is away? They wait, the oldest are dropped when there are too many,
+//! and what was dropped is counted. The SDK's own batching gives up after a second.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::InstrumentationScope;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
+use opentelemetry_sdk::logs::{LogBatch, LogExporter, LogProcessor, SdkLogRecord};
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use crate::exports::prometheus::OtlpFigures;
+
+/// Events in one request.
+const BATCH: usize = 256;
+
+/// The wait after the first failure; it doubles up to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+type Entry = (SdkLogRecord, InstrumentationScope);
+
+/// Events with the number of the first: what was sent is removed exactly, though older ones were dropped meanwhile.
+#[derive(Debug, Default)]
+struct Waiting {
+    entries: VecDeque<Entry>,
+    first: u64,
+}
+
+impl Waiting {
+    /// Removes all events before the one with this number.
+    fn remove_before(&mut self, number: u64) {
+        let count = number.saturating_sub(self.first).min(self.entries.len() as u64);
+        self.entries.drain(..count as usize);
+        self.first += count;
+    }
+}
+
+/// Events that wait for the collector; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Queue(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    waiting: Mutex<Waiting>,
+    bound: usize,
+    arrived: Notify,
+    emptied: Notify,
+    figures: Arc<OtlpFigures>,
+}
+
+impl Queue {
+    pub(super) fn new(bound: usize, figures: Arc<OtlpFigures>) -> Self {
+        Self(Arc::new(Inner {
+            waiting: Mutex::default(),
+            bound,
+            arrived: Notify::new(),
+            emptied: Notify::new(),
+            figures,
+        }))
+    }
+
+    /// Sends for ever, in order, a batch at a time.
+    pub(super) async fn send(self, exporter: impl LogExporter) {
+        let (mut wait, mut away) = (FIRST_WAIT, false);
+        loop {
+            let (first, batch) = self.next_batch().await;
+            let borrowed: Vec<_> = batch.iter().map(|(record, scope)| (record, scope)).collect();
+            let count = borrowed.len();
+            match exporter.export(LogBatch::new(&borrowed)).await {
+                Ok(()) => {
+                    self.0.figures.sent.fetch_add(count as u64, Ordering::Relaxed);
+                    self.remove_before(first + count as u64);
+                    if std::mem::take(&mut away) {
+                        info!("the collector takes events again");
+                    }
+                    wait = FIRST_WAIT;
+                }
+                Err(error) if is_refusal(&error) => {
+                    self.0.figures.errors.fetch_add(1, Ordering::Relaxed);
+                    self.0.figures.dropped.fetch_add(count as u64, Ordering::Relaxed);
+                    self.remove_before(first + count as u64);
+                    warn!(%error, events = count, "the collector refuses events for good, they are dropped");
+                }
+                Err(error) => {
+                    self.0.figures.errors.fetch_add(1, Ordering::Relaxed);
+                    if !std::mem::replace(&mut away, true) {
+                        warn!(%error, "the collector does not take events, they wait");
+                    }
+                    tokio::time::sleep(jittered(wait)).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Returns when nothing waits.
+    pub(super) async fn drained(&self) {
+        loop {
+            let emptied = self.0.emptied.notified();
+            if self.lock().entries.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    async fn next_batch(&self) -> (u64, Vec<Entry>) {
+        loop {
+            let arrived = self.0.arrived.notified();
+            {
+                let waiting = self.lock();
+                if !waiting.entries.is_empty() {
+                    let batch = waiting.entries.iter().take(BATCH).cloned().collect();
+                    return (waiting.first, batch);
+                }
+            }
+            arrived.await;
+        }
+    }
+
+    fn push(&self, entry: Entry) {
+        let mut waiting = self.lock();
+        waiting.entries.push_back(entry);
+        let excess = waiting.entries.len().saturating_sub(self.0.bound) as u64;
+        if excess > 0 {
+            let first = waiting.first;
+            waiting.remove_before(first + excess);
+            self.0.figures.dropped.fetch_add(excess, Ordering::Relaxed);
+        }
+        self.0.figures.queued.store(waiting.entries.len() as u64, Ordering::Relaxed);
+        drop(waiting);
+        self.0.arrived.notify_one();
+    }
+
+    fn remove_before(&self, number: u64) {
+        let mut waiting = self.lock();
+        waiting.remove_before(number);
+        self.0.figures.queued.store(waiting.entries.len() as u64, Ordering::Relaxed);
+        if waiting.entries.is_empty() {
+            self.0.emptied.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LogProcessor for Queue {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        self.push((record.clone(), scope.clone()));
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+/// Whether the collector will refuse the same events again: its status says that they are at fault. The SDK hands
+/// the status over in words only.
+fn is_refusal(error: &OTelSdkError) -> bool {
+    let words = error.to_string();
+    [
+        "InvalidArgument",
+        "invalid argument",
+        "status: 400",
+        "Status: 400",
+        "status: 413",
+        "Status: 413",
+    ]
+    .iter()
+    .any(|refusal| words.contains(refusal))
+}
+
+/// Between half and all of a wait, so that many senders do not come back at once.
+fn jittered(wait: Duration) -> Duration {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    wait.mul_f64(0.5 + (random % 1000) as f64 / 2000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use opentelemetry::logs::{LogRecord, Logger, LoggerProvider};
+    use opentelemetry_sdk::logs::SdkLoggerProvider;
+
+    use super::*;
+
+    /// A collector that is away for the first so many requests.
+    #[derive(Clone, Debug, Default)]
+    struct Collector {
+        away_for: usize,
+        refuses: bool,
+        asked: Arc<AtomicUsize>,
+        taken: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl LogExporter for Collector {
+        async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+            if self.asked.fetch_add(1, Ordering::Relaxed) < self.away_for {
+                let why = if self.refuses { "Status: 400" } else { "connection refused" };
+                return Err(OTelSdkError::InternalFailure(why.to_owned()));
+            }
+            let names = batch.iter().map(|(r, _)| r.event_name().unwrap_or_default().to_owned());
+            self.taken.lock().unwrap().extend(names);
+            Ok(())
+        }
+    }
+
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+    fn emit(queue: &Queue) {
+        let provider = SdkLoggerProvider::builder().with_log_processor(queue.clone()).build();
+        let logger = provider.logger("test");
+        for name in NAMES {
+            let mut record = logger.create_log_record();
+            record.set_event_name(name);
+            logger.emit(record);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_comes_back_gets_all_in_order() {
+        let figures = Arc::new(OtlpFigures::default());
+        let queue = Queue::new(100, Arc::clone(&figures));
+        emit(&queue);
+        let collector = Collector { away_for: 120, ..Collector::default() };
+        let sender = tokio::spawn(queue.clone().send(collector.clone()));
+        queue.drained().await;
+        sender.abort();
+        assert_eq!(*collector.taken.lock().unwrap(), NAMES);
+        assert_eq!(figures.dropped.load(Ordering::Relaxed), 0);
+        assert_eq!(figures.sent.load(Ordering::Relaxed), 5);
+        assert_eq!(figures.errors.load(Ordering::Relaxed), 120, "about an hour of back-off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_drops_the_oldest_and_counts_them() {
+        let figures = Arc::new(OtlpFigures::default());
+        let queue = Queue::new(3, Arc::clone(&figures));
+        emit(&queue);
+        assert_eq!(figures.dropped.load(Ordering::Relaxed), 2);
+        let collector = Collector::default();
+        let sender = tokio::spawn(queue.clone().send(collector.clone()));
+        queue.drained().await;
+        sender.abort();
+        assert_eq!(*collector.taken.lock().unwrap(), ["c", "d", "e"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_are_refused_for_good_are_dropped_and_counted() {
+        let figures = Arc::new(OtlpFigures::default());
+        let queue = Queue::new(100, Arc::clone(&figures));
+        emit(&queue);
+        let collector = Collector { away_for: 1, refuses: true, ..Collector::default() };
+        let sender = tokio::spawn(queue.clone().send(collector));
+        queue.drained().await;
+        sender.abort();
+        assert_eq!(figures.dropped.load(Ordering::Relaxed), 5);
+    }
+}
