@@ -1,11 +1,12 @@
 //! World → readings and findings. One file per layer, each a table of its signals; this one lists the layers.
 
+mod compute;
 mod storage;
 
 use crate::model::signal::{LayerSignals, Signal};
 
 /// The layers whose signals are declared.
-pub static ALL: &[&LayerSignals] = &[&storage::LAYER];
+pub static ALL: &[&LayerSignals] = &[&storage::LAYER, &compute::LAYER];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {

@@ -1,0 +1,269 @@
+//! Which Jobs failed for good, and which CronJobs do not come when they should?
+
+use std::collections::BTreeMap;
+
+use cronexpr::{Crontab, ParseOptions};
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+
+use super::group::labels;
+use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::model::kind::Kind;
+use crate::model::layer::Layer;
+use crate::model::record::{CronJob, Job, Status, Time};
+use crate::model::signal::{Profile, Read, Signal, Unit};
+use crate::model::subject::WorkloadRef;
+use crate::model::view::{View, job_workload};
+
+pub(super) static FAILED: Signal = Signal {
+    block: "S2.18",
+    name: "compute_job_failed",
+    layer: Layer::Compute,
+    help: "Jobs that failed for good, until one of the same CronJob succeeds or the Job goes; retries are no failure, \
+           and Helm's and Argo CD's hooks belong to other layers. Healthy is none.",
+    unit: Unit::Count,
+    labels: &["namespace", "workload_kind", "workload", "reason"],
+    reasons: &["backoff_limit", "deadline", "pod_failure_policy", "failed_indexes", "other"],
+    bound: "Jobs without a CronJob and CronJobs × 5 reasons",
+    needs: &[Kind::Job],
+    uses: &[Kind::CronJob],
+    profile: Profile::None,
+    read: Read::Rule(failed),
+};
+
+pub(super) static OVERDUE: Signal = Signal {
+    block: "S2.18",
+    name: "compute_cronjob_overdue",
+    layer: Layer::Compute,
+    help: "CronJobs that did not start when they should have, have not succeeded for two and a half periods, or have a \
+           schedule that cannot be read. Suspended ones do not count. Healthy is none.",
+    unit: Unit::Count,
+    labels: &["namespace", "workload_kind", "workload", "reason"],
+    reasons: &["not_started", "not_succeeded", "schedule"],
+    bound: "CronJobs × 3 reasons",
+    needs: &[Kind::CronJob],
+    uses: &[Kind::Job],
+    profile: Profile::None,
+    read: Read::Rule(overdue),
+};
+
+fn failed(view: &View<'_>, out: &mut Verdicts) {
+    // The newest Job of a CronJob that has ended decides.
+    let mut newest: BTreeMap<WorkloadRef, &Job> = BTreeMap::new();
+    let ended = |job: &&Job| is(job, "Failed") || is(job, "Complete");
+    for job in view.world.jobs.iter().filter(ended).filter(|j| !j.hook && j.meta.deleting.is_none())
+    {
+        let workload = job_workload(&job.meta);
+        let held = newest.entry(workload).or_insert(job);
+        if (job.meta.created, &job.meta.name) > (held.meta.created, &held.meta.name) {
+            *held = job;
+        }
+    }
+    for (workload, job) in newest {
+        let failure = job.condition("Failed").filter(|c| c.status == Status::True);
+        let Some(failure) = failure.filter(|_| !view.is_terminating(&job.meta.namespace)) else {
+            continue;
+        };
+        let reason = match &*failure.reason {
+            "BackoffLimitExceeded" => "backoff_limit",
+            "DeadlineExceeded" => "deadline",
+            "PodFailurePolicy" => "pod_failure_policy",
+            "FailedIndexes" | "MaxFailedIndexesExceeded" => "failed_indexes",
+            _ => "other",
+        };
+        out.push(Verdict {
+            subject: workload.subject(),
+            labels: labels(&workload, [reason]),
+            reason,
+            severity: Severity::Warning,
+            since: failure.since,
+            dwell: SignedDuration::ZERO,
+            message: format!("Job {} failed: {}", job.meta.name, failure.message),
+        });
+    }
+}
+
+fn is(job: &Job, condition: &str) -> bool {
+    job.condition(condition).is_some_and(|c| c.status == Status::True)
+}
+
+fn overdue(view: &View<'_>, out: &mut Verdicts) {
+    let live = view.world.cron_jobs.iter().filter(|c| {
+        !c.suspended && c.meta.deleting.is_none() && !view.is_terminating(&c.meta.namespace)
+    });
+    for cron in live {
+        let Some((reason, since, message)) = lateness(view, cron) else { continue };
+        let workload = WorkloadRef {
+            namespace: cron.meta.namespace.clone(),
+            kind: Kind::CronJob.name().into(),
+            name: cron.meta.name.clone(),
+        };
+        out.push(Verdict {
+            subject: workload.subject(),
+            labels: labels(&workload, [reason]),
+            reason,
+            severity: Severity::Warning,
+            since: Some(since),
+            dwell: SignedDuration::ZERO,
+            message,
+        });
+    }
+}
+
+fn lateness(view: &View<'_>, cron: &CronJob) -> Option<(&'static str, Time, String)> {
+    let schedule = match Schedule::read(&cron.schedule, &cron.time_zone) {
+        Ok(schedule) => schedule,
+        Err(why) => {
+            let told = format!("schedule {:?} cannot be read: {why}", cron.schedule);
+            return Some(("schedule", cron.meta.created, told));
+        }
+    };
+    let last = cron.last_scheduled.unwrap_or(cron.meta.created);
+    let due = schedule.after(last)?;
+    let period = schedule.after(due).map(|next| next.duration_since(due))?;
+    // With `Forbid` a run that still goes on is what holds the next one back.
+    let held_back = cron.forbids_overlap && cron.active > 0;
+    let grace = SignedDuration::from_mins(2).max(period / 10);
+    if view.now > due + grace && !held_back {
+        return Some(("not_started", due, format!("was due at {due} and has not started")));
+    }
+    let succeeded = cron.last_succeeded.unwrap_or(cron.meta.created);
+    let patience = period * 5 / 2;
+    if view.now.duration_since(succeeded) > patience.max(SignedDuration::from_mins(5)) {
+        let told = match cron.last_succeeded {
+            Some(then) => format!("last succeeded at {then}"),
+            None => "has never succeeded".to_owned(),
+        };
+        return Some(("not_succeeded", succeeded, told));
+    }
+    None
+}
+
+/// When a CronJob runs.
+struct Schedule(Crontab);
+
+impl Schedule {
+    /// Reads a schedule as Kubernetes does (robfig/cron, standard format): five fields, or a macro such as `@daily`.
+    fn read(schedule: &str, time_zone: &str) -> Result<Self, String> {
+        let schedule = schedule.trim();
+        // An old way to give the zone, which Kubernetes refuses by now but old objects may have.
+        let (zone, schedule) =
+            match schedule.strip_prefix("TZ=").or(schedule.strip_prefix("CRON_TZ=")) {
+                Some(rest) => rest.split_once(' ').unwrap_or((rest, "")),
+                None => (time_zone, schedule),
+            };
+        let zone = match zone {
+            "" => TimeZone::UTC,
+            name => TimeZone::get(name).map_err(|_| format!("there is no time zone {name:?}"))?,
+        };
+        let fields = match schedule.trim() {
+            "@yearly" | "@annually" => "0 0 1 1 *",
+            "@monthly" => "0 0 1 * *",
+            "@weekly" => "0 0 * * 0",
+            "@daily" | "@midnight" => "0 0 * * *",
+            "@hourly" => "0 * * * *",
+            other => other,
+        };
+        // In Kubernetes `?` stands for `*`.
+        let fields = fields.replace('?', "*");
+        let mut options = ParseOptions::default();
+        options.fallback_timezone_option = cronexpr::FallbackTimezoneOption::UTC;
+        let name = zone.iana_name().unwrap_or("UTC").to_owned();
+        let crontab = cronexpr::parse_crontab_with(&format!("{fields} {name}"), options);
+        crontab
+            .map(Self)
+            .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// The first run after `then`.
+    fn after(&self, then: Time) -> Option<Time> {
+        self.0.find_next(then).ok().map(|next| next.timestamp())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{ago, condition, judge, meta, reasons, world};
+    use super::*;
+    use crate::model::record::{Meta, Object, Owner};
+
+    fn job(name: &str, age: i64, outcome: &str, reason: &str) -> Job {
+        let owner = Owner { kind: "CronJob".into(), name: "backup".into(), ..Owner::default() };
+        let ended = condition(outcome, Status::True, reason, age - 10);
+        Job {
+            meta: Meta { owner: Some(Box::new(owner)), ..meta("shop", name, age) },
+            conditions: [ended].into(),
+            ..Job::default()
+        }
+    }
+
+    fn jobs(jobs: impl IntoIterator<Item = Job>) -> Vec<&'static str> {
+        reasons(&judge(&FAILED, &world(jobs.into_iter().map(|j| Object::Job(Box::new(j))))))
+    }
+
+    #[test]
+    fn a_failure_ends_when_a_newer_job_succeeds() {
+        let failed = || job("backup-1", 900, "Failed", "BackoffLimitExceeded");
+        assert_eq!(jobs([failed()]), ["backoff_limit"]);
+        assert!(jobs([failed(), job("backup-2", 300, "Complete", "")]).is_empty());
+        assert_eq!(jobs([failed(), job("backup-0", 1800, "Complete", "")]), ["backoff_limit"]);
+        assert!(jobs([job("backup-3", 60, "FailureTarget", "BackoffLimitExceeded")]).is_empty());
+        assert!(jobs([Job { hook: true, ..failed() }]).is_empty());
+        assert_eq!(jobs([job("backup-1", 900, "Failed", "DeadlineExceeded")]), ["deadline"]);
+    }
+
+    fn cron(schedule: &str, scheduled: i64, succeeded: i64) -> CronJob {
+        CronJob {
+            meta: meta("shop", "backup", 86_400),
+            schedule: schedule.into(),
+            last_scheduled: Some(ago(scheduled)),
+            last_succeeded: Some(ago(succeeded)),
+            ..CronJob::default()
+        }
+    }
+
+    fn late(cron: CronJob) -> Vec<&'static str> {
+        reasons(&judge(&OVERDUE, &world([Object::CronJob(Box::new(cron))])))
+    }
+
+    #[test]
+    fn a_cron_job_is_overdue_when_it_did_not_come_or_does_not_succeed() {
+        let cases = [
+            (cron("*/5 * * * *", 100, 90), vec![]),
+            (cron("*/5 * * * *", 1200, 1100), vec!["not_started"]),
+            (cron("*/5 * * * *", 100, 4000), vec!["not_succeeded"]),
+            (cron("every now and then", 100, 90), vec!["schedule"]),
+            (
+                CronJob { time_zone: "Mars/Olympus".into(), ..cron("@hourly", 100, 90) },
+                vec!["schedule"],
+            ),
+            (CronJob { suspended: true, ..cron("*/5 * * * *", 90_000, 90_000) }, vec![]),
+            (CronJob { forbids_overlap: true, active: 1, ..cron("*/5 * * * *", 800, 700) }, vec![]),
+        ];
+        for (cron, expected) in cases {
+            assert_eq!(late(cron.clone()), expected, "{cron:?}");
+        }
+    }
+
+    #[test]
+    fn schedules_are_read_as_kubernetes_reads_them() {
+        let then: Time = "2026-03-02T03:10:00Z".parse().unwrap();
+        let cases = [
+            ("@daily", "", "2026-03-03T00:00:00Z"),
+            ("@hourly", "", "2026-03-02T04:00:00Z"),
+            ("@weekly", "", "2026-03-08T00:00:00Z"),
+            ("0 4 ? * *", "", "2026-03-02T04:00:00Z"),
+            ("*/15 * * * *", "", "2026-03-02T03:15:00Z"),
+            ("0 0 * * SUN", "", "2026-03-08T00:00:00Z"),
+            ("0 6 * * *", "Europe/Berlin", "2026-03-02T05:00:00Z"),
+            ("TZ=Europe/Berlin 0 6 * * *", "", "2026-03-02T05:00:00Z"),
+        ];
+        for (schedule, zone, expected) in cases {
+            let next = Schedule::read(schedule, zone).unwrap().after(then).unwrap();
+            assert_eq!(next.to_string(), expected, "{schedule} {zone}");
+        }
+        for schedule in ["", "@reboot", "1 2 3", "99 * * * *"] {
+            assert!(Schedule::read(schedule, "").is_err(), "{schedule}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Do workloads run, stay up and have somewhere to run?
+
+mod capacity;
+mod creation;
+mod evictions;
+#[cfg(test)]
+mod fixtures;
+mod group;
+mod jobs;
+mod nodes;
+mod probes;
+mod restarts;
+mod rollouts;
+mod scheduling;
+mod startup;
+mod terminating;
+mod waiting;
+
+use crate::model::layer::Layer;
+use crate::model::record::Object;
+use crate::model::signal::{LayerSignals, Observation};
+use crate::model::tally::Tallies;
+
+/// The compute layer.
+pub(super) static LAYER: LayerSignals = LayerSignals {
+    layer: Layer::Compute,
+    signals: &[
+        &rollouts::AVAILABLE,
+        &rollouts::UNAVAILABLE,
+        &rollouts::DEGRADED,
+        &rollouts::STALLED,
+        &rollouts::ACTIVE,
+        &restarts::RESTARTS,
+        &restarts::CRASHLOOP,
+        &restarts::OOM_KILLS,
+        &waiting::WAITING,
+        &scheduling::UNSCHEDULABLE,
+        &startup::TIME_TO_READY,
+        &probes::FAILURES,
+        &probes::UNREADY,
+        &evictions::EVICTIONS,
+        &evictions::NODE_EVICTING,
+        &nodes::NOT_READY,
+        &nodes::READY_FLAPS,
+        &nodes::CONDITION,
+        &creation::FAILURES,
+        &jobs::FAILED,
+        &jobs::OVERDUE,
+        &terminating::OVERDUE,
+        &capacity::REQUESTED,
+        &capacity::BLIND,
+    ],
+    observe,
+};
+
+fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
+    match o.object {
+        Object::Pod(pod) => {
+            restarts::observe(o, pod, tallies);
+            startup::observe(o, pod, tallies);
+            evictions::observe(pod, tallies);
+        }
+        Object::Node(node) => nodes::observe(o, node, tallies),
+        Object::Event(event) => probes::observe(o, event, tallies),
+        _ => {}
+    }
+}
