@@ -13,6 +13,7 @@ use super::reading::{Labels, SeriesKey};
 use super::record::Uid;
 use super::signal::{Read, Signal};
 use super::text::Text;
+use super::world::Key;
 
 /// Durations counted by buckets, as a Prometheus histogram has them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +33,13 @@ pub struct Tallies {
     histograms: BTreeMap<SeriesKey, Histogram>,
     marks: BTreeMap<Kind, BTreeMap<Uid, Vec<(Text, u64)>>>,
     counting: BTreeSet<Kind>,
+    /// Events about pods that are not known yet, by pod.
+    #[serde(skip)]
+    deferred: BTreeMap<Key, Vec<Key>>,
 }
+
+/// Events that wait for their pods at most; they wait only while lists come in.
+const DEFERRED: usize = 20_000;
 
 impl Tallies {
     /// Adds `n` to a counter of `signal`. Adding 0 leaves no series.
@@ -70,7 +77,7 @@ impl Tallies {
             return 0;
         }
         self.set_mark(kind, uid, slot, value);
-        if !self.counting.contains(&kind) {
+        if !self.is_counting(kind) {
             return 0;
         }
         if value > last { value - last } else { value }
@@ -104,6 +111,28 @@ impl Tallies {
         if let Some(marks) = self.marks.get_mut(&kind) {
             let alive: HashSet<Uid> = alive.collect();
             marks.retain(|uid, _| alive.contains(uid));
+        }
+    }
+
+    /// Whether what happens to objects of the kind counts: its first list is complete.
+    #[must_use]
+    pub fn is_counting(&self, kind: Kind) -> bool {
+        self.counting.contains(&kind)
+    }
+
+    /// Keeps an event for when its pod is known: until then nobody can say under which workload it counts.
+    pub fn defer(&mut self, pod: Key, event: Key) {
+        if self.deferred.len() < DEFERRED {
+            self.deferred.entry(pod).or_default().push(event);
+        }
+    }
+
+    /// The events that waited for this pod.
+    pub fn take_deferred(&mut self, pod: &Key) -> Vec<Key> {
+        if self.deferred.is_empty() {
+            Vec::new()
+        } else {
+            self.deferred.remove(pod).unwrap_or_default()
         }
     }
 

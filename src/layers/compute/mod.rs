@@ -59,6 +59,7 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
             restarts::observe(o, pod, tallies);
             startup::observe(o, pod, tallies);
             evictions::observe(pod, tallies);
+            probes::observe_pod(o, pod, tallies);
         }
         Object::Node(node) => nodes::observe(o, node, tallies),
         Object::Event(event) => probes::observe(o, event, tallies),

@@ -10,7 +10,7 @@ use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::{ContainerState, Event, Phase, Pod, Role, Status};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
-use crate::model::subject::{STANDALONE, WorkloadRef};
+use crate::model::subject::WorkloadRef;
 use crate::model::tally::Tallies;
 use crate::model::view::{View, roll_up};
 
@@ -24,15 +24,8 @@ pub(super) static FAILURES: Signal = Signal {
     labels: &["namespace", "workload_kind", "workload", "probe", "reason"],
     reasons: REASONS,
     bound: "workloads × 4 probes × 9 reasons",
-    needs: &[Kind::Event],
-    uses: &[
-        Kind::Pod,
-        Kind::ReplicaSet,
-        Kind::Job,
-        Kind::StatefulSet,
-        Kind::DaemonSet,
-        Kind::Deployment,
-    ],
+    needs: &[Kind::Event, Kind::Pod],
+    uses: &[Kind::ReplicaSet, Kind::Job, Kind::StatefulSet, Kind::DaemonSet, Kind::Deployment],
     profile: Profile::Rate,
     read: Read::Counter,
 };
@@ -103,28 +96,48 @@ fn reason(note: &str) -> &'static str {
     WORDS.iter().find(|(words, _)| note.contains(words)).map_or("other", |(_, reason)| reason)
 }
 
-/// Counts what a series of events has grown by.
+/// Counts what a series of events has grown by. The pod tells the workload, so an event that comes before its pod
+/// waits for it.
 pub(super) fn observe(o: &Observation<'_>, event: &Event, tallies: &mut Tallies) {
-    if !matches!(&*event.reason, "Unhealthy" | "ProbeWarning") || event.regarding.kind != "Pod" {
-        return;
-    }
-    let uid = event.meta.uid;
-    // An older report that comes late must not count as a new series.
-    if u64::from(event.count) < tallies.mark(Kind::Event, uid, "probe") {
-        return;
-    }
-    let new = tallies.advance(Kind::Event, uid, "probe", u64::from(event.count));
     let about = &event.regarding;
-    let workload = match o.world.pods.get(&about.namespace, &about.name) {
-        Some(pod) if pod.meta.deleting.is_some() => return,
-        Some(pod) => roll_up(o.world, pod),
-        // The pod's list comes later, or the pod is gone: its name alone does not tell the workload.
-        None => WorkloadRef {
-            namespace: about.namespace.clone(),
-            kind: "Pod".into(),
-            name: STANDALONE.into(),
-        },
-    };
+    if !is_report(event) {
+        return;
+    }
+    match o.world.pods.get(&about.namespace, &about.name) {
+        Some(pod) => count(o, pod, event, tallies),
+        // What was there before kubestrata came is marked, not counted, whatever list comes first.
+        None if !tallies.is_counting(Kind::Event) => {
+            tallies.advance(Kind::Event, event.meta.uid, "probe", u64::from(event.count));
+        }
+        None => tallies.defer(
+            (about.namespace.clone(), about.name.clone()),
+            (event.meta.namespace.clone(), event.meta.name.clone()),
+        ),
+    }
+}
+
+/// Counts the events that came before the pod.
+pub(super) fn observe_pod(o: &Observation<'_>, pod: &Pod, tallies: &mut Tallies) {
+    let key = (pod.meta.namespace.clone(), pod.meta.name.clone());
+    for (namespace, name) in tallies.take_deferred(&key) {
+        if let Some(event) = o.world.events.get(&namespace, &name) {
+            count(o, pod, event, tallies);
+        }
+    }
+}
+
+fn is_report(event: &Event) -> bool {
+    matches!(&*event.reason, "Unhealthy" | "ProbeWarning") && event.regarding.kind == "Pod"
+}
+
+fn count(o: &Observation<'_>, pod: &Pod, event: &Event, tallies: &mut Tallies) {
+    let (uid, seen) = (event.meta.uid, u64::from(event.count));
+    // An older report that comes late must not count as a new series; and a pod that is going may fail its probes.
+    if seen < tallies.mark(Kind::Event, uid, "probe") || pod.meta.deleting.is_some() {
+        return;
+    }
+    let new = tallies.advance(Kind::Event, uid, "probe", seen);
+    let workload = roll_up(o.world, pod);
     tallies.add(&FAILURES, labels(&workload, [probe(&event.note), reason(&event.note)]), new);
 }
 
