@@ -44,7 +44,8 @@ impl Clock {
     #[allow(clippy::disallowed_methods)]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Inner::System => Timestamp::now(),
+            // No source is finer, and what is saved and told should read well.
+            Inner::System => millis(Timestamp::now().as_millisecond()),
             Inner::Scaled { origin, start, speed } => {
                 let passed = origin.elapsed().as_secs_f64() * speed;
                 let passed = jiff::SignedDuration::try_from_secs_f64(passed);
@@ -70,6 +71,10 @@ impl Clock {
             Inner::Manual(_) => tokio::task::yield_now().await,
         }
     }
+}
+
+fn millis(since_epoch: i64) -> Timestamp {
+    Timestamp::from_millisecond(since_epoch).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

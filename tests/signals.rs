@@ -142,15 +142,15 @@ async fn break_storage(world: &World) {
     world.create("persistentvolumeclaims", claim("nope")).await;
     let class = json!({"metadata": {"name": "slow"}, "provisioner": "csi.example", "volumeBindingMode": "Immediate"});
     objects::create(&world.client, "/apis/storage.k8s.io/v1/storageclasses", &class).await;
-    let volume = |name: &str, claim: Option<&str>| {
+    let volume = |name: &str, class: &str, claim: Option<&str>| {
         let claim = claim.map(|c| json!({"namespace": NAMESPACE, "name": c}));
         json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "slow", "persistentVolumeReclaimPolicy": "Retain", "claimRef": claim,
+            "storageClassName": class, "persistentVolumeReclaimPolicy": "Retain", "claimRef": claim,
             "csi": {"driver": "csi.example", "volumeHandle": name}}})
     };
     let volumes = "/api/v1/persistentvolumes";
-    for (name, claim) in [("pv-lost", Some("lost")), ("pv-failed", None)] {
-        objects::create(&world.client, volumes, &volume(name, claim)).await;
+    for (name, class, claim) in [("pv-lost", "slow", Some("lost")), ("pv-failed", "other", None)] {
+        objects::create(&world.client, volumes, &volume(name, class, claim)).await;
     }
     let mut lost = claim("slow");
     lost["metadata"]["name"] = json!("lost");

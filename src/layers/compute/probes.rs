@@ -10,7 +10,7 @@ use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::{ContainerState, Event, Phase, Pod, Role, Status};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
-use crate::model::subject::WorkloadRef;
+use crate::model::subject::{STANDALONE, WorkloadRef};
 use crate::model::tally::Tallies;
 use crate::model::view::{View, roll_up};
 
@@ -34,7 +34,8 @@ pub(super) static UNREADY: Signal = Signal {
     block: "S2.9",
     name: "compute_pods_unready",
     layer: Layer::Compute,
-    help: "Workloads of which at least half of the pods run but are not ready. Healthy is none.",
+    help: "Workloads of which at least half of the pods run but are not ready; of pods without a controller, any. Healthy is \
+           none.",
     unit: Unit::Count,
     labels: &["namespace", "workload_kind", "workload", "reason"],
     reasons: &["probe", "unknown"],
@@ -159,7 +160,9 @@ fn unready(view: &View<'_>, out: &mut Verdicts) {
     }
     for (workload, count) in counts {
         let (unready, running) = (count.unready.len() as u32, count.running);
-        let Some(example) = count.unready.first().filter(|_| 2 * unready >= running) else {
+        let Some(example) =
+            count.unready.first().filter(|_| 2 * unready >= running || workload.name == STANDALONE)
+        else {
             continue;
         };
         let report =

@@ -44,7 +44,7 @@ fn overdue(view: &View<'_>, out: &mut Verdicts) {
         groups.add((pod, workload), reason, Text::default(), Some(due), &words);
     }
     groups.tell(out, |reason| Telling {
-        what: "that do not go",
+        what: "overdue to go",
         severity: if reason == "node_lost" { Severity::Critical } else { Severity::Warning },
         dwell: SignedDuration::from_mins(1),
     });

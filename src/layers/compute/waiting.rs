@@ -102,11 +102,11 @@ fn waiting(view: &View<'_>, out: &mut Verdicts) {
 fn telling(class: &'static str) -> Telling {
     let (what, severity, seconds) = match class {
         "creating" => ("whose containers are not created", Severity::Warning, 300),
-        "config" => ("with a configuration that is not there", Severity::Critical, 60),
+        "config" => ("without their configuration", Severity::Critical, 60),
         "create" | "run" | "hook" | "other" => {
-            ("that the runtime cannot start", Severity::Critical, 60)
+            ("whose containers cannot be started", Severity::Critical, 60)
         }
-        _ => ("that cannot get their image", Severity::Critical, 90),
+        _ => ("without their image", Severity::Critical, 90),
     };
     Telling { what, severity, dwell: SignedDuration::from_secs(seconds) }
 }
@@ -165,9 +165,6 @@ mod tests {
         let finding = &found[0];
         assert_eq!(finding.subject.to_string(), "Deployment shop/web");
         assert_eq!(finding.labels.get(4).map(|t| &**t), Some("reg.example"));
-        assert_eq!(
-            finding.message,
-            "2 pods that cannot get their image, as web-1: container main: why"
-        );
+        assert_eq!(finding.message, "2 pods without their image, as web-1: container main: why");
     }
 }
