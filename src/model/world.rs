@@ -1,8 +1,8 @@
 //! What is in the cluster now? One slim record per object, filled by sources, read by layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::kind::Kind;
 use super::record::{
@@ -161,6 +161,31 @@ pub struct World {
     pub csi_nodes: Store<CsiNode>,
     pub events: Store<Event>,
     sources: BTreeMap<Kind, SourceStatus>,
+    tombstones: Tombstones,
+}
+
+/// Identities of objects that were deleted lately: a late event must not bring one back, and an identity is never
+/// used again.
+#[derive(Clone, Debug, Default)]
+struct Tombstones {
+    order: VecDeque<Uid>,
+    set: HashSet<Uid>,
+}
+
+impl Tombstones {
+    /// How many are remembered: events come late by seconds, not by thousands of deletions.
+    const KEPT: usize = 4096;
+
+    fn add(&mut self, uid: Uid) {
+        if uid != Uid::default() && self.set.insert(uid) {
+            self.order.push_back(uid);
+        }
+        if self.order.len() > Self::KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+    }
 }
 
 /// `each!(world, kind, store => expression)`: the expression with the store of a kind that is known at run time.
@@ -240,8 +265,10 @@ impl World {
     pub fn apply(&mut self, delta: Delta, now: Time) {
         match delta {
             Delta::Listing(kind) => each!(self, kind, store => store.generation += 1),
+            Delta::Upsert(object) if self.tombstones.set.contains(&object.meta().uid) => {}
             Delta::Upsert(object) => self.upsert(object),
             Delta::Delete { kind, key, uid } => {
+                self.tombstones.add(uid);
                 each!(self, kind, store => { store.delete(&key, uid); });
             }
             Delta::Keep { kind, key } => each!(self, kind, store => store.keep(&key)),
@@ -258,9 +285,13 @@ impl World {
         }
     }
 
-    /// Whether the world holds a newer version of this very object: a late or repeated event changes nothing.
+    /// Whether the world holds a newer version of this very object, or has seen it go: a late or repeated event
+    /// changes nothing.
     #[must_use]
     pub fn is_stale(&self, object: &Object) -> bool {
+        if self.tombstones.set.contains(&object.meta().uid) {
+            return true;
+        }
         match object {
             Object::Namespace(o) => self.namespaces.is_stale(o),
             Object::Node(o) => self.nodes.is_stale(o),
@@ -432,6 +463,19 @@ mod tests {
         let key = (Text::default(), Text::from("a"));
         world.apply(Delta::Delete { kind: Kind::Namespace, key, uid: Uid(1) }, now);
         assert_eq!(world.namespaces.len(), 1);
+    }
+
+    #[test]
+    fn a_late_event_does_not_bring_an_object_back() {
+        let (mut world, now) = (World::default(), Time::UNIX_EPOCH);
+        let (kind, key) = (Kind::Namespace, (Text::default(), Text::from("a")));
+        world.apply(Delta::Upsert(namespace("a", 1, 1)), now);
+        world.apply(Delta::Delete { kind, key, uid: Uid(1) }, now);
+        assert!(world.is_stale(&namespace("a", 1, 2)));
+        world.apply(Delta::Upsert(namespace("a", 1, 2)), now);
+        assert!(world.namespaces.is_empty());
+        world.apply(Delta::Upsert(namespace("a", 2, 3)), now);
+        assert_eq!(world.namespaces.len(), 1, "another object of the same name");
     }
 
     #[test]
