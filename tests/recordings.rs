@@ -40,9 +40,8 @@ fn lines(folder: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     for kind in Kind::ALL {
         let api = match kind.group() {
-            "" => "api_v1".to_owned(),
             // The recorded events are those of the core API, which shows the same objects.
-            "events.k8s.io" => "api_v1".to_owned(),
+            "" | "events.k8s.io" => "api_v1".to_owned(),
             group => format!("apis_{group}_{}", kind.version()),
         };
         let path = folder.join(format!("{api}_{}.jsonl.gz", kind.plural()));
