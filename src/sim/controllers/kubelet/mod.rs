@@ -1,0 +1,236 @@
+//! How does a pod live on its node? Volumes, sandbox, containers, probes, restarts, end; as the kubelet sees to it.
+
+mod container;
+mod images;
+mod probes;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use self::container::Container;
+use super::{Task, attach};
+use crate::sim::fields::{Fields, deleting};
+use crate::sim::kind::Kind;
+use crate::sim::moment::{MINUTE, Moment, SECOND};
+use crate::sim::recorder::{Actor, Note};
+use crate::sim::simulation::Simulation;
+use crate::sim::store::Key;
+
+/// How long the kubelet waits for volumes before it says so: `podAttachAndMountTimeout`.
+const VOLUMES_TIMEOUT: Moment = 2 * MINUTE + 3 * SECOND;
+
+/// What all kubelets remember.
+#[derive(Debug, Default)]
+pub(crate) struct Kubelets {
+    runs: BTreeMap<Key, Run>,
+    /// Images by node.
+    images: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Kubelets {
+    /// Whether a kubelet has seen this pod.
+    pub(crate) fn knows(&self, pod: &Key) -> bool {
+        self.runs.contains_key(pod)
+    }
+}
+
+/// One pod's life on its node.
+#[derive(Debug)]
+struct Run {
+    uid: String,
+    stage: Stage,
+    since: Moment,
+    /// When the sandbox got its network.
+    sandbox: bool,
+    /// When the kubelet next complains about volumes.
+    complain: Moment,
+    containers: Vec<Container>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Volumes,
+    Mounting { until: Moment },
+    Sandbox { until: Moment },
+    Containers,
+    Stopping { until: Moment },
+}
+
+/// What the steps of a pod's life need to know.
+struct Scene<'a> {
+    sim: &'a mut Simulation,
+    pod: Arc<Value>,
+    node: String,
+}
+
+impl Scene<'_> {
+    fn uid(&self) -> &str {
+        self.pod.text("metadata/uid")
+    }
+
+    fn now(&self) -> Moment {
+        self.sim.now
+    }
+
+    /// Reports something about a container, or about the pod if the name is empty.
+    fn note(&mut self, container: &str, warning: bool, reason: &str, text: String) {
+        let by = Actor::Kubelet(self.node.clone());
+        let about = Arc::clone(&self.pod);
+        self.sim.note(&Note { about: &about, by, warning, reason, text, container });
+    }
+
+    /// `name_namespace(uid)`, as kubelet messages call a pod.
+    fn pod_name(&self) -> String {
+        let ns = self.pod.text("metadata/namespace");
+        format!("{}_{ns}({})", self.pod.text("metadata/name"), self.uid())
+    }
+}
+
+/// Looks at a pod that is bound to a node. A silent kubelet does nothing, not even for pods to be deleted.
+pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
+    let Some(pod) = sim.store.get(Kind::Pod, key).cloned() else {
+        sim.kubelets.runs.remove(key);
+        return;
+    };
+    let node = pod.text("spec/nodeName").to_owned();
+    if node.is_empty() || sim.surroundings.lost(&node).is_some() {
+        return;
+    }
+    let known = sim.kubelets.runs.remove(key).filter(|run| run.uid == pod.text("metadata/uid"));
+    let mut run = known.unwrap_or_else(|| Run::new(&pod, sim.now));
+    let stopping = deleting(&pod);
+    let mut scene = Scene { sim, pod, node };
+    let next = if stopping { run.stop(&mut scene) } else { Some(run.live(&mut scene)) };
+    let Some(next) = next else {
+        sim.store.remove(Kind::Pod, key);
+        return;
+    };
+    status::publish(sim, key, &run);
+    sim.kubelets.runs.insert(key.clone(), run);
+    if next < Moment::MAX {
+        sim.queue.push(next.max(sim.now + 1), Task::Sync(key.clone()));
+    }
+}
+
+/// Has every kubelet look at the pods of an app: its program behaves differently from here on.
+pub(crate) fn recheck(sim: &mut Simulation, ns: &str, app: &str) {
+    let pods = sim.store.list(Kind::Pod, Some(ns)).filter(|(_, pod)| pod.label("app") == app);
+    let keys: Vec<_> = pods.map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        sim.queue.push(sim.now, Task::Sync(key));
+    }
+}
+
+impl Run {
+    fn new(pod: &Value, now: Moment) -> Self {
+        let containers = pod.items("spec/containers").iter().map(Container::new).collect();
+        Self {
+            uid: pod.text("metadata/uid").to_owned(),
+            stage: Stage::Volumes,
+            since: now,
+            sandbox: false,
+            complain: now + VOLUMES_TIMEOUT,
+            containers,
+        }
+    }
+
+    /// Takes every step that is due; gives the time of the next.
+    fn live(&mut self, scene: &mut Scene<'_>) -> Moment {
+        loop {
+            let next = self.step(scene);
+            if next > scene.now() {
+                return next;
+            }
+        }
+    }
+
+    fn step(&mut self, scene: &mut Scene<'_>) -> Moment {
+        let now = scene.now();
+        match self.stage {
+            Stage::Volumes => self.await_volumes(scene),
+            Stage::Mounting { until } | Stage::Sandbox { until } if until > now => until,
+            Stage::Mounting { .. } => {
+                let took = scene.sim.chance.of("sandbox", &self.uid).log_normal(600, 0.4);
+                self.stage = Stage::Sandbox { until: now + took };
+                now
+            }
+            Stage::Sandbox { .. } => {
+                self.sandbox = true;
+                self.stage = Stage::Containers;
+                now
+            }
+            Stage::Containers | Stage::Stopping { .. } => {
+                self.stage = Stage::Containers;
+                self.containers.iter_mut().map(|c| c.live(scene)).min().unwrap_or(Moment::MAX)
+            }
+        }
+    }
+
+    fn await_volumes(&mut self, scene: &mut Scene<'_>) -> Moment {
+        let now = scene.now();
+        let missing = attach::missing(scene.sim, &scene.pod, &scene.node);
+        if missing.is_empty() {
+            let claims = attach::claims(&scene.pod).count() as i64;
+            let took = scene.sim.chance.of("mount", &self.uid).log_normal(1500, 0.5);
+            self.stage = Stage::Mounting { until: now + claims.min(1) * took };
+            return now;
+        }
+        if now >= self.complain {
+            let list = missing.join(" ");
+            scene.note(
+                "",
+                true,
+                "FailedMount",
+                format!(
+                    "Unable to attach or mount volumes: unmounted volumes=[{list}], unattached volumes=[], \
+                     failed to process volumes=[]: context deadline exceeded"
+                ),
+            );
+            self.complain = now + VOLUMES_TIMEOUT + 10 * SECOND;
+        }
+        self.complain
+    }
+
+    /// Ends the pod; `None` when nothing of it is left.
+    fn stop(&mut self, scene: &mut Scene<'_>) -> Option<Moment> {
+        let now = scene.now();
+        if let Stage::Stopping { until } = self.stage {
+            return (until > now).then_some(until);
+        }
+        let mut took = 100;
+        for container in &self.containers {
+            if container.running() {
+                scene.note(
+                    &container.name,
+                    false,
+                    "Killing",
+                    format!("Stopping container {}", container.name),
+                );
+                took = scene.sim.chance.of("stop", &self.uid).log_normal(2 * SECOND, 0.6);
+            }
+        }
+        let grace = scene.pod.int("metadata/deletionGracePeriodSeconds") * SECOND;
+        let until = now + took.min(grace.max(100));
+        self.stage = Stage::Stopping { until };
+        Some(until)
+    }
+}
+
+/// The first status that a kubelet writes, and everything that does not change afterwards.
+fn addresses(sim: &Simulation, node: &str, uid: &str) -> (String, String) {
+    let key = Key::cluster(node);
+    let host = sim.store.get(Kind::Node, &key).map_or("", |n| n.text("status/addresses/0/address"));
+    let bits = sim.chance.of("address", uid).bits();
+    // 198.18.0.0/15 is reserved for benchmarks (RFC 2544): data only, never dialled.
+    let address =
+        format!("198.{}.{}.{}", 18 + (bits & 1), (bits >> 8) & 0xff, 1 + (bits >> 16) % 254);
+    (host.to_owned(), address)
+}
+
+/// `[{"ip": …}]`, the plural form of an address.
+fn plural(address: &str) -> Value {
+    json!([{ "ip": address }])
+}

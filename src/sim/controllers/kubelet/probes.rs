@@ -1,0 +1,149 @@
+//! Does a container answer its probes? Probes of a container that serves are not played, they would change nothing.
+
+use serde_json::Value;
+
+use super::Scene;
+use crate::sim::chance::Draw;
+use crate::sim::fields::Fields;
+use crate::sim::moment::{Moment, SECOND};
+use crate::sim::surroundings::Conduct;
+
+/// The probes of one container.
+#[derive(Debug)]
+pub(super) struct Probes {
+    readiness: Option<Probe>,
+    liveness: Option<Probe>,
+    /// When the program answers for the first time.
+    warm: Moment,
+}
+
+#[derive(Debug)]
+struct Probe {
+    period: Moment,
+    threshold: i64,
+    delay: Moment,
+    failures: i64,
+    /// When the probe runs next; `MAX` while nothing is expected of it.
+    next: Moment,
+    began: Moment,
+}
+
+/// What the probes say.
+pub(super) struct Verdict {
+    /// The container became ready or unready.
+    pub(super) ready: Option<bool>,
+    /// The container has to be restarted.
+    pub(super) kill: bool,
+    pub(super) next: Moment,
+}
+
+impl Probe {
+    fn new(spec: Option<&Value>) -> Option<Self> {
+        let spec = spec?;
+        let or = |path: &str, default| spec.at(path).and_then(Value::as_i64).unwrap_or(default);
+        Some(Self {
+            period: or("periodSeconds", 10).max(1) * SECOND,
+            threshold: or("failureThreshold", 3).max(1),
+            delay: or("initialDelaySeconds", 0) * SECOND,
+            failures: 0,
+            next: Moment::MAX,
+            began: 0,
+        })
+    }
+
+    /// The first run at or after `at`: probes keep their rhythm.
+    fn run_after(&self, at: Moment) -> Moment {
+        let first = self.began + self.delay;
+        first + (at - first).max(0).div_euclid(self.period) * self.period + self.period
+    }
+}
+
+impl Probes {
+    pub(super) fn new(container: &Value) -> Self {
+        Self {
+            readiness: Probe::new(container.at("readinessProbe")),
+            liveness: Probe::new(container.at("livenessProbe")),
+            warm: 0,
+        }
+    }
+
+    /// Whether there is a readiness probe.
+    pub(super) const fn readiness(&self) -> bool {
+        self.readiness.is_some()
+    }
+
+    /// The container starts.
+    pub(super) fn begin(&mut self, now: Moment, mut draw: Draw) {
+        self.warm = now + draw.log_normal(2 * SECOND, 0.5);
+        for probe in [&mut self.readiness, &mut self.liveness].into_iter().flatten() {
+            probe.began = now;
+            probe.failures = 0;
+            probe.next = Moment::MAX;
+        }
+        if let Some(probe) = &mut self.readiness {
+            probe.next = self.warm.max(now + probe.delay);
+        }
+    }
+
+    /// Runs the probes that are due.
+    pub(super) fn look(&mut self, name: &str, scene: &mut Scene<'_>, conduct: Conduct) -> Verdict {
+        let mut verdict = Verdict { ready: None, kill: false, next: Moment::MAX };
+        let now = scene.now();
+        if let Some(probe) = &mut self.readiness {
+            let answers = !matches!(conduct, Conduct::Unready | Conduct::Hangs);
+            match probe.run(now, answers) {
+                Some(true) => verdict.ready = Some(true),
+                Some(false) => {
+                    let text = format!("Readiness probe failed: {}", complaint(scene, conduct));
+                    scene.note(name, true, "Unhealthy", text);
+                    if probe.failures >= probe.threshold {
+                        verdict.ready = Some(false);
+                    }
+                }
+                None => {}
+            }
+            verdict.next = verdict.next.min(probe.next);
+        }
+        if let Some(probe) = &mut self.liveness {
+            if probe.run(now, conduct != Conduct::Hangs) == Some(false) {
+                let text = format!("Liveness probe failed: {}", complaint(scene, conduct));
+                scene.note(name, true, "Unhealthy", text);
+                verdict.kill = probe.failures >= probe.threshold;
+            }
+            verdict.next = verdict.next.min(probe.next);
+        }
+        verdict
+    }
+}
+
+impl Probe {
+    /// Runs if it is due: the answer, or `None`. A probe that is answered rests until an answer fails.
+    fn run(&mut self, now: Moment, answers: bool) -> Option<bool> {
+        if self.next > now {
+            if !answers && self.next == Moment::MAX {
+                self.next = self.run_after(now);
+            }
+            return None;
+        }
+        if answers {
+            self.failures = 0;
+            self.next = Moment::MAX;
+        } else {
+            self.failures += 1;
+            self.next = now + self.period;
+        }
+        Some(answers)
+    }
+}
+
+/// What the HTTP prober says.
+fn complaint(scene: &Scene<'_>, conduct: Conduct) -> String {
+    if conduct == Conduct::Hangs {
+        let (_, address) = super::addresses(scene.sim, &scene.node, scene.uid());
+        format!(
+            "Get \"http://{address}:8080/healthz\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        )
+    } else {
+        "HTTP probe failed with statuscode: 503".to_owned()
+    }
+}

@@ -1,0 +1,47 @@
+//! Does a ReplicaSet have as many pods as it should?
+
+use serde_json::json;
+
+use super::pods;
+use crate::sim::fields::{Fields, deleting};
+use crate::sim::kind::Kind;
+use crate::sim::simulation::Simulation;
+use crate::sim::store::Key;
+
+const COMPONENT: &str = "replicaset-controller";
+
+/// Makes or deletes pods and writes the counts.
+pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
+    let Some(set) = sim.store.get(Kind::ReplicaSet, key).cloned() else { return };
+    let all = sim.store.owned(set.text("metadata/uid"), Kind::Pod);
+    let mut active: Vec<_> = all.iter().filter(|p| pods::active(p)).cloned().collect();
+    let wanted = set.int("spec/replicas").max(0) as usize;
+    if let Some(template) = set.at("spec/template") {
+        for _ in active.len()..wanted {
+            pods::create_generated(sim, &set, template, COMPONENT);
+        }
+    }
+    if active.len() > wanted {
+        pods::rank_for_deletion(&mut active);
+        for pod in active.drain(..active.len() - wanted) {
+            pods::delete(sim, &set, &pod, COMPONENT);
+        }
+    }
+    write_status(sim, key);
+}
+
+fn write_status(sim: &mut Simulation, key: &Key) {
+    let Some(set) = sim.store.get(Kind::ReplicaSet, key).cloned() else { return };
+    let all = sim.store.owned(set.text("metadata/uid"), Kind::Pod);
+    let active = all.iter().filter(|p| pods::active(p));
+    let (count, ready) = active.fold((0, 0), |(n, r), p| (n + 1, r + usize::from(pods::ready(p))));
+    let terminating = all.iter().filter(|p| deleting(p) && !pods::finished(p)).count();
+    sim.store.update(Kind::ReplicaSet, key, |set| {
+        set.put("status/replicas", json!(count));
+        set.put_count("status/fullyLabeledReplicas", count);
+        set.put_count("status/readyReplicas", ready);
+        set.put_count("status/availableReplicas", ready);
+        set.put("status/terminatingReplicas", json!(terminating));
+        set.put("status/observedGeneration", json!(set.int("metadata/generation")));
+    });
+}
