@@ -30,4 +30,6 @@ pub mod exports;
 
 pub mod daemon;
 
+pub mod sim;
+
 pub mod cli;

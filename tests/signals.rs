@@ -133,46 +133,44 @@ fn status(phase: &str, container: Value) -> Value {
     json!({"phase": phase, "containerStatuses": [container]})
 }
 
-fn claim(class: &str) -> Value {
-    json!({"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"],
+fn claim(name: &str, class: &str, volume: Option<&str>) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "volumeName": volume,
         "storageClassName": class, "resources": {"requests": {"storage": "1Gi"}}}})
 }
 
 async fn break_storage(world: &World) {
-    world.create("persistentvolumeclaims", claim("nope")).await;
+    let client = &world.client;
+    world.create("persistentvolumeclaims", claim("data", "nope", None)).await;
     let class = json!({"metadata": {"name": "slow"}, "provisioner": "csi.example", "volumeBindingMode": "Immediate"});
-    objects::create(&world.client, "/apis/storage.k8s.io/v1/storageclasses", &class).await;
-    let volume = |name: &str, class: &str, claim: Option<&str>| {
-        let claim = claim.map(|c| json!({"namespace": NAMESPACE, "name": c}));
-        json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
-            "storageClassName": class, "persistentVolumeReclaimPolicy": "Retain", "claimRef": claim,
-            "csi": {"driver": "csi.example", "volumeHandle": name}}})
-    };
+    objects::create(client, "/apis/storage.k8s.io/v1/storageclasses", &class).await;
+    let csi = |name: &str| json!({"csi": {"driver": "csi.example", "volumeHandle": name}});
+    // The controller manager deletes host paths below /tmp only, so this volume cannot be deleted.
+    let elsewhere = json!({"hostPath": {"path": "/nowhere"}});
     let volumes = "/api/v1/persistentvolumes";
-    for (name, class, claim) in [("pv-lost", "slow", Some("lost")), ("pv-failed", "other", None)] {
-        objects::create(&world.client, volumes, &volume(name, class, claim)).await;
+    for (name, policy, source) in [("lost", "Retain", csi("lost")), ("failed", "Delete", elsewhere)]
+    {
+        let mut volume = json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "slow", "persistentVolumeReclaimPolicy": policy,
+            "claimRef": {"namespace": NAMESPACE, "name": name}}});
+        merge(&mut volume["spec"], &source);
+        objects::create(client, volumes, &volume).await;
+        world.create("persistentvolumeclaims", claim(name, "slow", Some(name))).await;
+        eventually(Duration::from_secs(30), "the claim is bound", async || {
+            let path = format!("{}/{name}", World::path("persistentvolumeclaims"));
+            objects::get(client, &path).await.is_ok_and(|c| c["status"]["phase"] == "Bound")
+        })
+        .await;
     }
-    let mut lost = claim("slow");
-    lost["metadata"]["name"] = json!("lost");
-    lost["spec"]["volumeName"] = json!("pv-lost");
-    world.create("persistentvolumeclaims", lost).await;
-    eventually(Duration::from_secs(30), "the claim is bound", async || {
-        let path = format!("{}/lost", World::path("persistentvolumeclaims"));
-        objects::get(&world.client, &path).await.is_ok_and(|c| c["status"]["phase"] == "Bound")
-    })
-    .await;
-    let path = format!("{volumes}/pv-lost");
-    objects::delete(&world.client, &path).await;
-    objects::patch(&world.client, &path, &json!({"metadata": {"finalizers": null}})).await;
-    let failed = json!({"phase": "Failed", "message": "by the test"});
-    objects::patch_status(&world.client, &format!("{volumes}/pv-failed"), &failed).await;
+    let path = format!("{volumes}/lost");
+    objects::delete(client, &path).await;
+    objects::patch(client, &path, &json!({"metadata": {"finalizers": null}})).await;
+    objects::delete(client, &format!("{}/failed", World::path("persistentvolumeclaims"))).await;
     let attachments = "/apis/storage.k8s.io/v1/volumeattachments";
     let attachment = json!({"metadata": {"name": "va"}, "spec": {"attacher": "csi.example", "nodeName": "node-0001",
-        "source": {"persistentVolumeName": "pv-failed"}}});
-    objects::create(&world.client, attachments, &attachment).await;
+        "source": {"persistentVolumeName": "failed"}}});
+    objects::create(client, attachments, &attachment).await;
     let error = json!({"attached": false, "attachError": {"time": now_in_seconds(), "message": "no such disk"}});
-    objects::patch(&world.client, &format!("{attachments}/va/status"), &json!({"status": error}))
-        .await;
+    objects::patch(client, &format!("{attachments}/va/status"), &json!({"status": error})).await;
 }
 
 fn now_in_seconds() -> String {
@@ -254,9 +252,7 @@ async fn break_scheduling(world: &World) {
     world.deployment("ports", 21, template(json!({"containers": ports}))).await;
     let volume = |claim: &str| json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]});
     world.deployment("claimless", 1, template(volume("does-not-exist"))).await;
-    let mut unbound = claim("slow");
-    unbound["metadata"]["name"] = json!("unbound");
-    world.create("persistentvolumeclaims", unbound).await;
+    world.create("persistentvolumeclaims", claim("unbound", "slow", None)).await;
     world.deployment("unbound", 1, template(volume("unbound"))).await;
 }
 
@@ -293,9 +289,14 @@ async fn break_nodes(client: &Client) {
 }
 
 fn missing(metrics: &Metrics, shown: &[Shown]) -> Vec<String> {
-    let absent = shown
-        .iter()
-        .filter(|(name, labels)| metrics.sum(&format!("kubestrata_{name}"), labels) == 0.0);
+    let absent = shown.iter().filter(|(name, labels)| {
+        let name = format!("kubestrata_{name}");
+        if name.ends_with("_total") {
+            metrics.sum(&name, labels) == 0.0
+        } else {
+            metrics.matching(&name, labels).is_empty()
+        }
+    });
     absent.map(|(name, labels)| format!("{name} {labels:?}")).collect()
 }
 
@@ -427,7 +428,7 @@ async fn leaves_no_series(world: &World, daemon: &Kubestrata) {
     objects::patch(client, &format!("{}/held", World::path("pods")), &free).await;
     objects::delete(client, &format!("/api/v1/namespaces/{NAMESPACE}")).await;
     objects::delete(client, "/apis/storage.k8s.io/v1/volumeattachments/va").await;
-    objects::delete(client, "/api/v1/persistentvolumes/pv-failed").await;
+    objects::delete(client, "/api/v1/persistentvolumes/failed").await;
     let gone = async || {
         // Nobody is the kubelet of pods whose status the test wrote.
         for pod in [

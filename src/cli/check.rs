@@ -126,6 +126,7 @@ fn table(report: &Report, findings: &[&Finding], layers: &[Layer], colour: bool)
     let mut out = String::new();
     for layer in report.layers.iter().filter(|l| layers.contains(&l.layer)) {
         let (code, health) = match layer.health {
+            None if layer.absent.is_empty() => ("2", "not watched".to_owned()),
             None => ("2", "can't see".to_owned()),
             Some(h) if h >= 0.999 => ("32", "healthy".to_owned()),
             Some(h) => (if h >= 0.7 { "33" } else { "31" }, format!("{:.0} %", h * 100.0)),

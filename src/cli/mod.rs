@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod demo;
 mod logging;
 mod run;
 mod signals;
@@ -70,6 +71,8 @@ impl Color {
 enum Command {
     /// Watch a cluster and serve what is seen: the daemon.
     Run(RunArgs),
+    /// The same daemon on an embedded simulated cluster, faults included; needs nothing else.
+    Demo(demo::DemoArgs),
     /// Look at the cluster once and print its health by layer.
     Check(check::CheckArgs),
     /// Print the signal catalogue.
@@ -183,6 +186,7 @@ fn dispatch(cli: Cli) -> Outcome {
     let global = cli.global;
     match cli.command {
         Command::Run(args) => run::run(&args, &global),
+        Command::Demo(args) => demo::run(&args, &global),
         Command::Check(args) => check::run(&args, &global),
         Command::Signals(args) => signals::run(&args),
         Command::Config(command) => config::run(&command),

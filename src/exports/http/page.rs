@@ -74,6 +74,7 @@ fn summary(report: &Report) -> String {
 
 fn stratum(page: &mut String, report: &Report, layer: &LayerReport) {
     let (class, health) = match layer.health {
+        None if layer.absent.is_empty() => ("blind", "not watched".to_owned()),
         None => ("blind", "can't see".to_owned()),
         Some(h) if h >= 0.999 => ("good", "healthy".to_owned()),
         Some(h) if h >= 0.7 => ("fair", format!("{:.0} %", h * 100.0)),

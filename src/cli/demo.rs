@@ -1,0 +1,102 @@
+//! `kubestrata demo`: the same daemon on an embedded simulated cluster.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use clap::Args;
+use jiff::Timestamp;
+use tracing::info;
+
+use super::run::{failure, interrupted, runtime};
+use super::{Failure, Global, Outcome, logging};
+use crate::clock::Clock;
+use crate::config::{Settings, format_duration, parse_duration};
+use crate::daemon::{self, ClusterIdentity};
+use crate::exports::otlp;
+use crate::sim::{Cluster, Scenario, Shape};
+
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// What happens: `all`, `healthy`, or one fault by name.
+    #[arg(long, default_value = "all", value_name = "NAME")]
+    scenario: String,
+    /// Simulated seconds a second.
+    #[arg(long, default_value_t = 60.0, value_parser = speed)]
+    speed: f64,
+    /// Seed: the same seed gives the same cluster and the same faults.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Simulated nodes.
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(3..=5_000))]
+    nodes: u32,
+    /// Simulated pods, about.
+    #[arg(long, default_value_t = 150, value_parser = clap::value_parser!(u32).range(20..=150_000))]
+    pods: u32,
+    /// Address on which `/metrics`, the status page and the API are served.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9868")]
+    listen: SocketAddr,
+    /// End after this time on the wall, such as 2m.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.1..=3600.0).contains(&speed) => Ok(speed),
+        _ => Err("expected a number from 0.1 to 3600".to_owned()),
+    }
+}
+
+/// The simulated clock starts here, so that the same seed gives the same bytes on every day.
+const START: &str = "2026-03-02T03:00:00Z";
+
+pub(super) fn run(args: &DemoArgs, global: &Global) -> Outcome {
+    let scenario = Scenario::builtin(&args.scenario).map_err(Failure::usage)?;
+    let mut settings = Settings { listen: args.listen, ..Settings::default() };
+    settings.cluster.name = "demo".to_owned();
+    // What takes a day on a real cluster must show within minutes here.
+    settings.baseline.warm_up = Duration::from_mins(10);
+    settings.otlp = otlp::from_env(settings.otlp, std::env::vars()).map_err(Failure::usage)?;
+    logging::start(global)?;
+    runtime()?.block_on(play(args, scenario, settings))
+}
+
+async fn play(args: &DemoArgs, scenario: Scenario, settings: Settings) -> Outcome {
+    let start: Timestamp = START.parse().map_err(Failure::runtime)?;
+    let listener = daemon::bind(settings.listen).await.map_err(Failure::runtime)?;
+    let address = listener.local_addr().map_err(Failure::runtime)?;
+    let clock = Clock::scaled(start, args.speed);
+    let shape = Shape { nodes: args.nodes, pods: args.pods, seed: args.seed };
+    let cluster = Arc::new(Cluster::new(shape, scenario, clock.clone()));
+    cluster.on_fault(|notice| info!(simulated = %notice.at, "simulator: {notice}"));
+    let client = cluster.client();
+    let life = tokio::spawn(Arc::clone(&cluster).run());
+    info!(
+        "simulated cluster: {} nodes, about {} pods, one second is {}",
+        args.nodes,
+        args.pods,
+        format_duration(Duration::from_secs_f64(args.speed))
+    );
+    info!("status page on http://{address}/, metrics on http://{address}/metrics; Ctrl-C ends");
+    let end = async {
+        match args.duration {
+            Some(duration) => tokio::select! {
+                () = tokio::time::sleep(duration) => {}
+                () = interrupted() => {}
+            },
+            None => interrupted().await,
+        }
+    };
+    let identity = ClusterIdentity { uid: format!("demo-{}", args.seed) };
+    let outcome = daemon::run(settings, clock, client, identity, listener, end).await;
+    life.abort();
+    match life.await {
+        Err(error) if error.is_panic() => {
+            Err(Failure::runtime(anyhow!("the simulated cluster failed: {error}")))
+        }
+        _ => outcome.map_err(failure).map(|()| ExitCode::SUCCESS),
+    }
+}
