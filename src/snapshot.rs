@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::model::text::stable_hash;
+
 const MAGIC: &[u8; 8] = b"kstrata\0";
 
 /// The version of the format. A file of another version is set aside, never guessed at.
@@ -146,11 +148,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     postcard::from_bytes(payload).map_err(|e| format!("it does not decode: {e}"))
 }
 
-/// FNV-1a over 64 bits: against torn and damaged files, not against malice.
+/// Against torn and damaged files, not against malice.
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    stable_hash([bytes])
 }
 
 #[cfg(test)]

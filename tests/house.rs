@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sim", &["clock"]),
     ("catalog", &["model", "layers"]),
     ("pipeline", &["model", "config", "layers", "baselines", "detectors"]),
-    ("snapshot", &[]),
+    ("snapshot", &["model"]),
     ("daemon", &["model", "config", "clock", "pipeline", "sources", "exports", "snapshot"]),
     (
         "cli",

@@ -11,7 +11,7 @@ use super::run::{connect, runtime};
 use super::{ClusterArgs, Failure, Global, Outcome, logging, print, settings};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::model::finding::{Finding, Severity};
+use crate::model::finding::{Finding, Severity, short_age};
 use crate::model::layer::Layer;
 use crate::model::report::{LayerReport, Report};
 use crate::model::world::World;
@@ -139,7 +139,7 @@ fn table(report: &Report, findings: &[&Finding], layers: &[Layer], colour: bool)
                 Severity::Info => "2",
             };
             let severity = paint(code, &format!("{:8}", finding.severity.name()));
-            let age = age(report.at.as_second() - finding.since.as_second());
+            let age = short_age(report.at.as_second() - finding.since.as_second());
             let _ =
                 writeln!(out, "  {severity} {age:>5}  {}: {}", finding.subject, finding.message);
         }
@@ -154,30 +154,6 @@ fn blind(layer: &LayerReport) -> String {
     }
 }
 
-/// `90` → `1m`, as kubectl shows ages.
-fn age(seconds: i64) -> String {
-    match seconds.max(0) {
-        s @ 0..120 => format!("{s}s"),
-        s @ 120..7_200 => format!("{}m", s / 60),
-        s @ 7_200..172_800 => format!("{}h", s / 3_600),
-        s => format!("{}d", s / 86_400),
-    }
-}
-
 fn as_json(report: &Report, findings: &[&Finding]) -> serde_json::Value {
     json!({ "at": report.at, "layers": report.layers, "findings": findings })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_are_short() {
-        let ages =
-            [(5, "5s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (864_000, "10d"), (-3, "0s")];
-        for (seconds, expected) in ages {
-            assert_eq!(age(seconds), expected);
-        }
-    }
 }

@@ -33,6 +33,17 @@ impl Severity {
     }
 }
 
+/// An age as kubectl shows it: `90s`, `5m`, `2h`, `3d`. A negative one (clocks differ) is none.
+#[must_use]
+pub fn short_age(seconds: i64) -> String {
+    match seconds.max(0) {
+        s @ 0..120 => format!("{s}s"),
+        s @ 120..7_200 => format!("{}m", s / 60),
+        s @ 7_200..172_800 => format!("{}h", s / 3_600),
+        s => format!("{}d", s / 86_400),
+    }
+}
+
 /// A bad state as a signal's function sees it, whether or not it has held long enough to be a [`Finding`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verdict {
@@ -85,4 +96,18 @@ pub struct Finding {
     /// The values of the signal's labels that it is counted under.
     #[serde(skip)]
     pub labels: Labels,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let ages =
+            [(5, "5s"), (119, "119s"), (120, "2m"), (7_200, "2h"), (864_000, "10d"), (-3, "0s")];
+        for (seconds, expected) in ages {
+            assert_eq!(short_age(seconds), expected);
+        }
+    }
 }

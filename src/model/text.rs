@@ -82,6 +82,17 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
+/// FNV-1a over 64 bits (draft-eastlake-fnv): the same parts have the same hash over restarts and on every replica,
+/// unlike with the standard library's hasher. Not against malice.
+#[must_use]
+pub fn stable_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    // A byte that no UTF-8 text holds keeps `ab`, `c` apart from `a`, `bc`.
+    let bytes = parts.into_iter().flat_map(|part| part.iter().copied().chain([0xff]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// Hands out one [`Text`] per distinct string and forgets those that no record uses any more.
 #[derive(Debug, Default)]
 pub struct Interner {

@@ -10,7 +10,7 @@ use crate::model::record::Time;
 use crate::model::report::Notice;
 use crate::model::signal::Signal;
 use crate::model::subject::Subject;
-use crate::model::text::Text;
+use crate::model::text::{Text, stable_hash};
 
 /// What tells one bad state from another.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,17 +115,12 @@ fn finding(id: String, signal: &Signal, verdict: Verdict, since: Time) -> Findin
     }
 }
 
-/// FNV-1a over 64 bits: the same state has the same id over restarts and on both replicas.
+/// The same state has the same id over restarts and on both replicas.
 fn id_of(key: &Key) -> String {
     let subject = &key.subject;
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let parts = [&key.signal, &subject.kind, &subject.namespace, &subject.name, &key.reason];
-    for part in parts.into_iter().map(Text::as_str).chain(key.labels.iter()) {
-        for byte in part.bytes().chain([0xff]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    format!("f-{hash:016x}")
+    let parts = parts.into_iter().map(Text::as_str).chain(key.labels.iter());
+    format!("f-{:016x}", stable_hash(parts.map(str::as_bytes)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::model::anomaly::{Anomaly, State};
-use crate::model::finding::{Finding, Severity};
+use crate::model::finding::{Finding, Severity, short_age};
 use crate::model::report::{LayerReport, Report};
 use crate::model::source::Availability;
 
@@ -96,7 +96,7 @@ fn stratum(page: &mut String, report: &Report, layer: &LayerReport) {
                 page,
                 "<li class=\"{severity}\"><b>{severity}</b> <span class=\"age\">{}</span> \
                  <span class=\"subject\">{}</span> {}</li>",
-                age(report.at.as_second() - finding.since.as_second()),
+                short_age(report.at.as_second() - finding.since.as_second()),
                 escape(&finding.subject.to_string()),
                 escape(&finding.message),
             );
@@ -128,7 +128,7 @@ fn anomalies(page: &mut String, report: &Report) {
         let _ = write!(
             page,
             "<li class=\"{severity}\"><b>{severity}</b> <span class=\"age\">{}</span> {}</li>",
-            age(report.at.as_second() - anomaly.opened_at.as_second()),
+            short_age(report.at.as_second() - anomaly.opened_at.as_second()),
             escape(&anomaly.explanation),
         );
     }
@@ -152,16 +152,6 @@ fn blindness(page: &mut String, report: &Report) {
         );
     }
     page.push_str("</ul></section>");
-}
-
-/// `5400` → `90m`: short, as kubectl shows ages.
-fn age(seconds: i64) -> String {
-    match seconds.max(0) {
-        s @ 0..120 => format!("{s}s"),
-        s @ 120..7_200 => format!("{}m", s / 60),
-        s @ 7_200..172_800 => format!("{}h", s / 3_600),
-        s => format!("{}d", s / 86_400),
-    }
 }
 
 fn escape(text: &str) -> String {
