@@ -1,263 +1,488 @@
 //! What is normal for a level (a gauge or a ratio)? The median of its past, and the spread around it.
 //!
-//! The band is median ± [`BAND`] · scale; the scale is 1.4826 · MAD, which for normal noise is the standard deviation
-//! (Rousseeuw & Croux 1993), but at least the signal's declared floor and a hundredth of the median. A ratio adds the
-//! binomial variance of its population: 1 of 2 and 500 of 1,000 are not the same evidence. The tail is Student's t
-//! with [`DF`] degrees of freedom: operational series have heavier tails than the normal.
+//! The past is a staircase: a value counts for as long as it held. So a constant series is one step, and memory does
+//! not grow with time: of a restless series one value in each cell of `stride` seconds is kept.
 //!
 //! It is wrong for series with a season (the band is then as wide as the season) and for trends (it lags).
 
-use std::time::Duration;
-
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::tails::student_upper;
+use super::tails::{share_lower, share_upper, student_upper};
+use super::{Moment, TOLD};
 use crate::model::expectation::Expectation;
-use crate::model::record::Time;
 use crate::model::signal::Direction;
 
 /// Half the width of the band, in scales.
 const BAND: f64 = 4.0;
 
-/// Degrees of freedom of the tail.
-const DF: f64 = 10.0;
+/// Steps that are kept; beyond it the stride doubles.
+const KEPT: usize = 240;
 
-/// Samples that are kept; at twice as many every second goes, and the stride doubles.
-const SAMPLES: usize = 240;
+/// Closer than this to the median no tail of ours is below [`TOLD`], so it need not be computed.
+const NEAR: f64 = 1.6;
 
-/// Equal values in a row are one entry: a constant series costs one.
+/// Seconds of the past that are worth one independent look: values closer in time repeat each other.
+const LOOK: f64 = 360.0;
+
+/// Seconds after which an object counts anew for how large its population's share of misses is.
+const OBJECT_LOOK: f64 = 3600.0;
+
+/// Above this population chance plays no part: 1 in 1,000 is the standard error of one half.
+const LARGE_POPULATION: u64 = 250_000;
+
+/// Values beyond this are taken as this, so that no sum or square of them is infinite.
+const LARGEST: f64 = 1e150;
+
+/// From `since` on the series had this value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Run {
+struct Step {
+    since: i64,
     value: f64,
-    /// Seconds since the epoch of the last sample of the run.
-    until: i64,
-    samples: u32,
 }
 
 /// The past of a level.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Level {
-    runs: Vec<Run>,
-    /// Seconds between samples.
+    steps: Vec<Step>,
+    /// Length of a cell in seconds; 0: each tick is one.
     stride: i64,
-    first: Option<i64>,
-    last: Option<i64>,
-    frozen_since: Option<i64>,
-    /// Median and MAD of the runs; `None` after a change.
-    summary: Option<(f64, f64)>,
+    /// Shifts the cells, so that not all series are sampled at the same tick.
+    phase: i64,
+    /// Since when the past stands still, because an anomaly is open.
+    stopped: Option<i64>,
+    /// Whether the open anomaly has become the new normal.
+    adopted: bool,
+    /// Whether the last value was surprising.
+    restless: bool,
+    summary: Option<Summary>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Summary {
+    at: i64,
+    median: f64,
+    spread: f64,
 }
 
 /// One value to judge.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) value: f64,
     pub(super) population: Option<u64>,
     pub(super) bad: Direction,
     pub(super) floor: f64,
+    /// Whether an expectation is wanted even if the value is not surprising.
+    pub(super) wanted: bool,
 }
 
 impl Level {
-    /// Whether the value is what the series has always been: nothing to judge, nothing to learn.
-    pub(super) fn is_quiet(&self, value: f64) -> bool {
-        matches!(&self.runs[..], [only] if only.value == value)
+    /// A series without a past, sampled with this phase.
+    pub(super) fn new(phase: u32) -> Self {
+        Self {
+            steps: Vec::new(),
+            stride: 0,
+            phase: i64::from(phase),
+            stopped: None,
+            adopted: false,
+            restless: false,
+            summary: None,
+        }
     }
 
-    /// Judges a value against the past; `None` where there is none.
-    pub(super) fn judge(
+    /// Whether the value is what the series has always been: nothing to judge, nothing to learn.
+    pub(super) fn is_quiet(&self, value: f64) -> bool {
+        let always = matches!(&self.steps[..], [only] if only.value == value);
+        always && !self.is_suspect()
+    }
+
+    /// Whether an anomaly may be open.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.restless || self.stopped.is_some() || self.adopted
+    }
+
+    /// Judges a value, then learns it. Where an anomaly is `open` the past stands still, until the anomaly has lasted
+    /// as long as the window: then what is now is the new normal, and the past begins anew.
+    pub(super) fn step(
         &mut self,
-        sample: &Sample,
-        now: Time,
-        warm_up: Duration,
+        sample: Sample,
+        at: &Moment,
+        settled: bool,
+        open: bool,
     ) -> Option<Expectation> {
-        let (median, mad) = self.summarize()?;
-        let spread = (1.4826 * mad).max(sample.floor).max(0.01 * median.abs()).max(1e-9);
-        let scale = match sample.population {
-            Some(n) => (spread * spread + sampling_variance(median, n)).sqrt(),
-            None => spread,
-        };
-        let z = (sample.value - median) / scale;
-        let p_value = match sample.bad {
-            Direction::High => student_upper(z, DF),
-            Direction::Low => student_upper(-z, DF),
-            Direction::Both => (2.0 * student_upper(z.abs(), DF)).min(1.0),
-        };
-        let (mut lower, mut upper) = (median - BAND * scale, median + BAND * scale);
-        if sample.population.is_some() {
-            (lower, upper) = (lower.max(0.0), upper.min(1.0));
+        let sample = Sample { value: sample.value.clamp(-LARGEST, LARGEST), ..sample };
+        self.stop_or_resume(at, open);
+        let mut expectation = self.judge(&sample, at);
+        self.restless = expectation.as_ref().is_some_and(|e| e.p_value < TOLD);
+        if !settled {
+            // Numbers that may jump for reasons of ours are neither learned nor held against anybody.
+            if let Some(expectation) = &mut expectation {
+                expectation.mature = false;
+            }
+        } else if self.stopped.is_none() {
+            let band = expectation.as_ref().filter(|e| e.mature).map(|e| (e.lower, e.upper));
+            self.learn(band.map_or(sample.value, |(l, u)| sample.value.clamp(l, u)), at);
         }
-        let history = SignedDuration::from_secs(now.as_second() - self.first?);
+        expectation
+    }
+
+    /// Judges a value against the past; `None` where there is none, or where the value is near and not `wanted`.
+    fn judge(&mut self, sample: &Sample, at: &Moment) -> Option<Expectation> {
+        let clock = self.clock(at.now);
+        let Summary { median, spread, .. } = self.summarize(clock, at.window)?;
+        let history = clock - self.first(clock, at.window)?;
+        let scale = spread.max(sample.floor).max(0.01 * median.abs()).max(1e-9);
+        let z = (sample.value - median) / scale;
+        if z.abs() < NEAR && !sample.wanted {
+            return None;
+        }
+        let looks = (history as f64 / LOOK).clamp(5.0, 30.0);
+        let mut p_value = match sample.bad {
+            Direction::High => student_upper(z, looks),
+            Direction::Low => student_upper(-z, looks),
+            Direction::Both => 2.0 * student_upper(z.abs(), looks),
+        };
+        let mut half = BAND * scale;
+        if let Some(n) = sample.population.filter(|n| (1..=LARGE_POPULATION).contains(n)) {
+            let share = normal_share(median, n, history);
+            p_value = p_value.max(chance(sample, n, share));
+            half = half.max(BAND * (share * (1.0 - share) / n as f64).sqrt());
+        }
+        let (mut lower, mut upper) = (median - half, median + half);
+        if sample.population.is_some() {
+            // More than the whole can be requested, so a ratio may exceed 1.
+            (lower, upper) = (lower.max(0.0).min(median), upper.min(median.max(1.0)));
+        }
         Some(Expectation {
             observed: sample.value,
             expected: median,
             lower,
             upper,
-            p_value,
-            samples: self.runs.iter().map(|r| u64::from(r.samples)).sum(),
-            history,
+            p_value: p_value.min(1.0),
+            samples: (history / self.stride.max(at.tick()).max(1)) as u64,
+            history: jiff::SignedDuration::from_secs(history),
             window: None,
-            mature: history.unsigned_abs() >= warm_up,
+            mature: history >= at.warm_up,
             baseline: "median_mad",
         })
     }
 
-    /// Learns a value, clipped to the band. In an open anomaly nothing is learned, until it has lasted as long as the
-    /// window: then it is the new normal and the past begins anew.
-    pub(super) fn learn(
-        &mut self,
-        value: f64,
-        band: Option<(f64, f64)>,
-        now: Time,
-        window: Duration,
-        frozen: bool,
-    ) {
-        let (second, window) = (now.as_second(), window.as_secs() as i64);
-        if frozen {
-            let since = *self.frozen_since.get_or_insert(second);
-            if second - since < window {
-                return;
-            }
-            *self = Self::default();
+    fn learn(&mut self, value: f64, at: &Moment) {
+        let same = self.steps.last().is_some_and(|step| step.value == value);
+        if !same && (self.steps.is_empty() || self.begins_cell(at)) {
+            self.steps.push(Step { since: at.now, value });
         }
-        self.frozen_since = None;
-        if self.last.is_some_and(|last| second - last < self.stride) {
-            return;
-        }
-        let value = band.map_or(value, |(lower, upper)| value.clamp(lower, upper.max(lower)));
-        self.first.get_or_insert(second);
-        self.last = Some(second);
-        match self.runs.last_mut() {
-            Some(run) if run.value == value => {
-                (run.until, run.samples) = (second, run.samples.saturating_add(1));
-                // One run's median does not change with its length.
-                if self.runs.len() > 1 {
-                    self.summary = None;
-                }
-            }
-            _ => {
-                self.runs.push(Run { value, until: second, samples: 1 });
-                self.summary = None;
-            }
-        }
-        self.forget(second, window);
-    }
-
-    fn forget(&mut self, now: i64, window: i64) {
-        // A run that reaches into the window stays whole: its length is its weight, not its age.
-        if self.runs.first().is_some_and(|run| now - run.until > window) {
-            self.runs.retain(|run| now - run.until <= window);
-            self.summary = None;
-        }
-        self.first = self.first.map(|first| first.max(now - window));
-        if self.runs.len() > 2 * SAMPLES {
-            let mut index = 0;
-            self.runs.retain(|_| {
-                index += 1;
-                index % 2 == 0
-            });
-            self.stride = (self.stride * 2).clamp(1, (window / SAMPLES as i64).max(1));
-            self.summary = None;
+        let horizon = at.now - at.window;
+        // A step ends where the next begins.
+        let gone = self.steps.iter().skip(1).take_while(|next| next.since <= horizon).count();
+        self.steps.drain(..gone);
+        if self.steps.len() > KEPT {
+            self.stride = (2 * self.stride.max(at.tick())).max(1);
+            self.thin(at.now);
         }
     }
 
-    fn summarize(&mut self) -> Option<(f64, f64)> {
-        if self.summary.is_none() && !self.runs.is_empty() {
-            let mut values: Vec<(f64, u64)> =
-                self.runs.iter().map(|r| (r.value, u64::from(r.samples))).collect();
-            let median = weighted_median(&mut values);
-            for (value, _) in &mut values {
-                *value = (*value - median).abs();
+    /// Keeps the value at the begin of each cell, as if the series had been sampled at this stride from the start.
+    fn thin(&mut self, now: i64) {
+        let ends = self.steps.iter().skip(1).map(|next| next.since).chain([now + 1]);
+        let mut kept: Vec<Step> = Vec::with_capacity(KEPT);
+        for (step, end) in self.steps.iter().zip(ends) {
+            let begin = match kept.is_empty() {
+                true => step.since,
+                false => cell_from(step.since, self.stride, self.phase),
+            };
+            if begin < end && kept.last().is_none_or(|last| last.value != step.value) {
+                kept.push(Step { since: begin, value: step.value });
             }
-            self.summary = Some((median, weighted_median(&mut values)));
+        }
+        self.steps = kept;
+    }
+
+    fn begins_cell(&self, at: &Moment) -> bool {
+        self.stride == 0
+            || cell(at.now, self.stride, self.phase) != cell(at.previous, self.stride, self.phase)
+    }
+
+    /// The time of the past: it stands still while an anomaly is open.
+    fn clock(&self, now: i64) -> i64 {
+        self.stopped.unwrap_or(now)
+    }
+
+    fn first(&self, clock: i64, window: i64) -> Option<i64> {
+        self.steps.first().map(|step| step.since.clamp(clock - window, clock))
+    }
+
+    fn stop_or_resume(&mut self, at: &Moment, open: bool) {
+        if !open {
+            self.adopted = false;
+            self.resume(at.now);
+        } else if !self.adopted {
+            let since = *self.stopped.get_or_insert(at.now);
+            if at.now - since >= at.window {
+                *self = Self { phase: self.phase, adopted: true, ..Self::new(0) };
+            }
+        }
+    }
+
+    fn resume(&mut self, now: i64) {
+        let Some(since) = self.stopped.take() else { return };
+        for step in &mut self.steps {
+            step.since += now - since;
+        }
+        if let Some(summary) = &mut self.summary {
+            summary.at += now - since;
+        }
+    }
+
+    /// Median and spread, computed anew once the past has grown by a thirty-second part.
+    fn summarize(&mut self, clock: i64, window: i64) -> Option<Summary> {
+        let history = clock - self.first(clock, window)?;
+        let fresh = |s: &Summary| clock - s.at < self.stride.max(history / 32);
+        if !self.summary.as_ref().is_some_and(fresh) {
+            self.summary = summary(&self.steps, clock, window);
         }
         self.summary
     }
 }
 
-/// Variance of a share of `n` when the true share is `median`, shrunk away from 0 and 1 (Agresti & Coull 1998).
-fn sampling_variance(median: f64, n: u64) -> f64 {
-    let n = n.max(1) as f64;
-    let share = (median * n + 2.0) / (n + 4.0);
-    share * (1.0 - share) / n
+/// The median, and the larger of two spreads that are both the standard deviation of normal noise: 1.4826 · MAD
+/// (Rousseeuw & Croux, JASA 88, 1993), which withstands half the values being wild, and the 95th percentile of the
+/// distance from the median over 1.96, which sees a series that is mostly constant and at times is not.
+fn summary(steps: &[Step], clock: i64, window: i64) -> Option<Summary> {
+    let ends = steps.iter().skip(1).map(|next| next.since).chain([clock]);
+    let held = steps.iter().zip(ends).filter_map(|(step, end)| {
+        let seconds = end.min(clock) - step.since.max(clock - window);
+        (seconds > 0).then_some((step.value, seconds))
+    });
+    let mut values: Vec<(f64, i64)> = held.collect();
+    let median = quantile(&mut values, 0.5)?;
+    for (value, _) in &mut values {
+        *value = (*value - median).abs();
+    }
+    let mad = 1.4826 * quantile(&mut values, 0.5)?;
+    let tail = quantile(&mut values, 0.95)? / 1.96;
+    Some(Summary { at: clock, median, spread: mad.max(tail) })
 }
 
-fn weighted_median(values: &mut [(f64, u64)]) -> f64 {
+fn quantile(values: &mut [(f64, i64)], q: f64) -> Option<f64> {
     values.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let total: u64 = values.iter().map(|(_, weight)| weight).sum();
+    let total: i64 = values.iter().map(|(_, weight)| weight).sum();
     let mut seen = 0;
-    for (value, weight) in values.iter() {
+    let reached = values.iter().find(|(_, weight)| {
         seen += weight;
-        if 2 * seen >= total {
-            return *value;
-        }
+        seen as f64 >= q * total as f64
+    });
+    reached.map(|(value, _)| *value)
+}
+
+fn cell(second: i64, stride: i64, phase: i64) -> i64 {
+    (second + phase).div_euclid(stride.max(1))
+}
+
+/// When the first cell begins that begins no earlier than this.
+fn cell_from(second: i64, stride: i64, phase: i64) -> i64 {
+    (cell(second - 1, stride, phase) + 1) * stride.max(1) - phase
+}
+
+/// The chance with which one object is counted in a ratio, were all as before. The median is shrunk towards one half
+/// by one look (Jeffreys' prior), as a share of 0 or 1 would call any miss a miracle; each object is looked at once in
+/// [`OBJECT_LOOK`], for objects stay as they are for long.
+fn normal_share(median: f64, n: u64, history: i64) -> f64 {
+    let looks = n as f64 * (history as f64 / OBJECT_LOOK).max(1.0);
+    (median.clamp(0.0, 1.0) * looks + 0.5) / (looks + 1.0)
+}
+
+/// How likely chance alone makes so much of a population so.
+fn chance(sample: &Sample, n: u64, share: f64) -> f64 {
+    let k = (sample.value.clamp(0.0, 1.0) * n as f64).round() as u64;
+    match sample.bad {
+        Direction::High => share_upper(k, n, share),
+        Direction::Low => share_lower(k, n, share),
+        Direction::Both => 2.0 * share_upper(k, n, share).min(share_lower(k, n, share)),
     }
-    0.0
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const WINDOW: Duration = Duration::from_hours(24);
-    const WARM_UP: Duration = Duration::from_hours(1);
+    const DAY: i64 = 86_400;
 
-    fn sample(value: f64, population: Option<u64>) -> Sample {
-        Sample { value, population, bad: Direction::High, floor: 0.01 }
+    fn at(tick: i64) -> Moment {
+        Moment { now: tick * 15, previous: (tick - 1) * 15, window: DAY, warm_up: 3600 }
     }
 
-    fn at(second: i64) -> Time {
-        Time::from_second(second).unwrap()
+    fn sample(value: f64) -> Sample {
+        Sample { value, population: None, bad: Direction::High, floor: 0.01, wanted: true }
     }
 
+    /// A level that has seen these values at ticks 0, 1, 2...
     fn fed(values: impl IntoIterator<Item = f64>) -> (Level, i64) {
-        let mut level = Level::default();
-        let mut second = 0;
+        let (mut level, mut tick) = (Level::new(77), 0);
         for value in values {
-            level.learn(value, None, at(second), WINDOW, false);
-            second += 15;
+            level.step(sample(value), &at(tick), true, false);
+            tick += 1;
         }
-        (level, second)
+        (level, tick)
+    }
+
+    /// Between -1 and 1, without a pattern.
+    fn noise(i: i64) -> f64 {
+        let mixed = (i as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
     }
 
     #[test]
-    fn a_constant_series_is_one_run_and_quiet() {
+    fn a_constant_series_is_one_step_and_quiet() {
         let (level, _) = fed(std::iter::repeat_n(3.0, 10_000));
-        assert_eq!(level.runs.len(), 1);
+        assert_eq!(level.steps.len(), 1);
         assert!(level.is_quiet(3.0) && !level.is_quiet(4.0));
     }
 
     #[test]
-    fn a_step_is_surprising_and_noise_is_not() {
-        let noise = (0..2000).map(|i| 10.0 + f64::from(i * 7919 % 100) / 100.0);
-        let (mut level, second) = fed(noise);
-        let calm = level.judge(&sample(10.9, None), at(second), WARM_UP).unwrap();
-        assert!(calm.p_value > 0.01 && calm.mature, "{calm:?}");
-        let step = level.judge(&sample(60.0, None), at(second), WARM_UP).unwrap();
-        assert!(step.p_value < 1e-8 && step.upper < 60.0, "{step:?}");
+    fn a_jump_after_days_of_one_value_is_judged_against_those_days() {
+        let (mut level, _) = fed([3.0]);
+        // A quiet series is not visited.
+        let later = 3 * 5760;
+        let first = level.step(sample(9.0), &at(later), true, false).unwrap();
+        assert!(first.p_value < 1e-15 && first.mature, "{first:?}");
+        assert_eq!((first.expected, first.history.as_hours()), (3.0, 24));
+        let second = level.step(sample(9.0), &at(later + 1), true, false).unwrap();
+        assert_eq!(second.expected, 3.0);
+        assert!(second.p_value < 1e-15, "{second:?}");
     }
 
     #[test]
-    fn memory_is_bounded_and_the_past_forgotten() {
-        let (level, _) = fed((0..100_000).map(f64::from));
-        assert!(level.runs.len() <= 2 * SAMPLES);
-        let now = 100_000 * 15;
-        assert!(level.runs.iter().all(|run| now - run.until <= WINDOW.as_secs() as i64 + 375));
+    fn a_step_is_surprising_and_noise_is_not() {
+        let (mut level, tick) = fed((0..2000).map(|i| 10.0 + noise(i)));
+        let calm = level.judge(&sample(10.9), &at(tick)).unwrap();
+        assert!(calm.p_value > 0.01 && calm.mature, "{calm:?}");
+        let jump = level.judge(&sample(20.0), &at(tick)).unwrap();
+        assert!(jump.p_value < 1e-8 && jump.upper < 20.0, "{jump:?}");
+    }
+
+    #[test]
+    fn only_the_bad_side_is_surprising() {
+        let (mut level, tick) = fed((0..2000).map(|i| 10.0 + noise(i)));
+        for (bad, low, high) in [
+            (Direction::High, false, true),
+            (Direction::Low, true, false),
+            (Direction::Both, true, true),
+        ] {
+            for (value, surprising) in [(0.0, low), (20.0, high)] {
+                let judged = level.judge(&Sample { bad, ..sample(value) }, &at(tick)).unwrap();
+                assert_eq!(judged.p_value < 1e-6, surprising, "{bad:?} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_keeps_the_distribution() {
+        let (mut level, tick) = fed((0..30_000).map(|i| 10.0 + noise(i)));
+        assert!(level.steps.len() <= KEPT);
+        let judged = level.judge(&sample(10.0), &at(tick)).unwrap();
+        // Uniform noise: median 10, standard deviation by MAD 0.74.
+        assert!((judged.expected - 10.0).abs() < 0.15, "{judged:?}");
+        assert!((judged.upper - judged.expected - 4.0 * 0.74).abs() < 0.5, "{judged:?}");
+        assert_eq!(judged.history.as_hours(), 24);
+    }
+
+    #[test]
+    fn a_blip_weighs_as_long_as_it_lasted() {
+        // 400 blips of a tick each, 17 minutes apart, so that steps are thinned.
+        let values = (0..28_000).map(|i| if i % 70 == 69 { 50.0 } else { 1.0 });
+        let (mut level, tick) = fed(values);
+        assert!(level.steps.len() <= KEPT);
+        let judged = level.judge(&sample(1.0), &at(tick)).unwrap();
+        assert_eq!(judged.expected, 1.0);
+        assert!(judged.upper < 1.1, "one value in seventy makes no band: {judged:?}");
+    }
+
+    #[test]
+    fn a_series_that_is_off_for_a_tenth_of_the_time_is_expected_to_be() {
+        let (mut level, tick) = fed((0..5760).map(|i| if i % 100 < 10 { 3.0 } else { 0.0 }));
+        let judged = level.judge(&sample(3.0), &at(tick)).unwrap();
+        assert!(judged.p_value > 0.01, "the median of the distance alone is 0: {judged:?}");
     }
 
     #[test]
     fn a_share_of_few_is_weaker_evidence_than_the_same_share_of_many() {
-        let (mut level, second) = fed(std::iter::repeat_n(0.0, 1000));
-        let few = level.judge(&sample(0.5, Some(2)), at(second), WARM_UP).unwrap();
-        let many = level.judge(&sample(0.5, Some(1000)), at(second), WARM_UP).unwrap();
-        assert!(few.p_value > 1e3 * many.p_value, "{} {}", few.p_value, many.p_value);
+        let (mut level, tick) = fed(std::iter::repeat_n(0.0, 1000));
+        let mut of = |n| {
+            let sample = Sample { population: Some(n), ..sample(0.5) };
+            level.judge(&sample, &at(tick)).unwrap().p_value
+        };
+        let (two, ten, thousand) = (of(2), of(10), of(1000));
+        assert!(two > 1e-2 && ten < 1e-4 && thousand < 1e-9, "{two} {ten} {thousand}");
     }
 
     #[test]
-    fn an_anomaly_is_not_learned_until_it_is_the_new_normal() {
-        let (mut level, second) = fed(std::iter::repeat_n(1.0, 1000));
-        level.learn(9.0, None, at(second), WINDOW, true);
-        assert!(level.is_quiet(1.0));
-        let later = second + WINDOW.as_secs() as i64;
-        level.learn(9.0, None, at(later), WINDOW, true);
+    fn the_past_stands_still_in_an_anomaly_and_goes_on_after_it() {
+        let (mut level, tick) = fed((0..2000).map(|i| 10.0 + noise(i)));
+        let before = level.judge(&sample(10.0), &at(tick)).unwrap();
+        for i in 0..2000 {
+            let during = level.step(sample(90.0), &at(tick + i), true, true).unwrap();
+            assert_eq!((during.expected, during.upper), (before.expected, before.upper));
+        }
+        let after = level.step(sample(10.0), &at(tick + 2000), true, false).unwrap();
+        assert_eq!((after.expected, after.history), (before.expected, before.history));
+    }
+
+    #[test]
+    fn an_anomaly_that_lasts_as_long_as_the_window_is_the_new_normal() {
+        let (mut level, tick) = fed(std::iter::repeat_n(1.0, 1000));
+        for i in 0..5760 {
+            let told = level.step(sample(9.0), &at(tick + i), true, true).unwrap();
+            assert!(told.p_value < 1e-9);
+        }
+        assert_eq!(level.step(sample(9.0), &at(tick + 5760), true, true), None);
+        let young = level.step(sample(9.0), &at(tick + 5761), true, true).unwrap();
+        assert!(young.p_value > 0.4 && !young.mature && young.expected == 9.0, "{young:?}");
+        level.step(sample(9.0), &at(tick + 5762), true, false);
         assert!(level.is_quiet(9.0));
+    }
+
+    #[test]
+    fn a_lasting_shift_that_opens_nothing_is_learned_within_the_window() {
+        let (mut level, tick) = fed((0..5760).map(|i| 10.0 + noise(i)));
+        let last = (0..5760)
+            .filter_map(|i| level.step(sample(14.0 + noise(i)), &at(tick + i), true, false))
+            .last();
+        let last = last.unwrap();
+        assert!(last.p_value > 0.01 && last.expected > 12.0, "{last:?}");
+    }
+
+    #[test]
+    fn unsettled_values_are_neither_learned_nor_held_against_the_series() {
+        let (mut level, tick) = fed(std::iter::repeat_n(1.0, 1000));
+        let past = level.steps.clone();
+        let judged = level.step(sample(50.0), &at(tick), false, false).unwrap();
+        assert!(!judged.mature);
+        assert_eq!(level.steps, past);
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_that_leaves_is_infinite_or_none(
+            values in proptest::collection::vec(
+                prop_oneof![-1e308..1e308_f64, -1.0..1.0_f64, Just(0.0), Just(f64::MAX)], 2..60),
+            population in prop_oneof![Just(None), any::<u64>().prop_map(Some)],
+            floor in 0.0..10.0_f64,
+        ) {
+            let mut level = Level::new(3);
+            for (tick, value) in values.into_iter().enumerate() {
+                for bad in [Direction::High, Direction::Low, Direction::Both] {
+                    let sample = Sample { value, population, bad, floor, wanted: true };
+                    let step = level.step(sample, &at(tick as i64 * 40), true, false);
+                    let Some(e) = step else { continue };
+                    prop_assert!((0.0..=1.0).contains(&e.p_value), "{:?}", e);
+                    let all = [e.observed, e.expected, e.lower, e.upper];
+                    prop_assert!(all.iter().all(|x| x.is_finite()), "{:?}", e);
+                    prop_assert!(e.lower <= e.expected && e.expected <= e.upper, "{:?}", e);
+                }
+            }
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Readings → expectations. What would have been normal, and how surprising is what was seen?
 //!
 //! Each series has a past of its own, judged before it learns: what is expected of a tick depends on earlier ticks
-//! alone. Constant series cost one entry and are skipped.
+//! alone. A series that stays as it is costs a comparison.
 
 mod level;
 mod rate;
 mod tails;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +22,33 @@ use crate::model::text::Text;
 use level::{Level, Sample};
 use rate::Rate;
 
+/// What is no rarer than this is not worth telling.
+const TOLD: f64 = 0.05;
+
 /// The pasts of all judged series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
-    series: BTreeMap<Text, BTreeMap<Labels, Past>>,
+    signals: BTreeMap<Text, OfSignal>,
     dropped: u64,
+}
+
+/// The pasts of a signal's series.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct OfSignal {
+    /// When the signal was last judged, in seconds since the epoch.
+    at: Option<i64>,
+    /// In the order of their labels, as readings are.
+    series: Vec<Series>,
+    /// Whether series were left out at the last tick.
+    full: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Series {
+    labels: Labels,
+    past: Past,
+    /// Since when it has had no reading.
+    absent_since: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,9 +72,28 @@ pub struct Circumstances<'a> {
     pub limit: usize,
 }
 
+/// A tick in whole seconds, as the pasts see it.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    now: i64,
+    /// The tick before.
+    previous: i64,
+    window: i64,
+    /// Never longer than the window: no past is.
+    warm_up: i64,
+}
+
+impl Moment {
+    fn tick(&self) -> i64 {
+        (self.now - self.previous).max(0)
+    }
+}
+
 impl Baselines {
-    /// Judges the readings of a signal, then learns them. Only what is not quiet, is `watched` (in an open anomaly),
-    /// or concerns the whole cluster gets an expectation.
+    /// Judges the readings of a signal, which come in the order of their labels, then learns them.
+    ///
+    /// An expectation comes back for what is surprising (p < 0.05), for each series that is `watched` (in an open
+    /// anomaly), and for a series without labels, for it is about the whole cluster.
     pub fn judge(
         &mut self,
         signal: &Signal,
@@ -59,50 +101,63 @@ impl Baselines {
         at: Circumstances<'_>,
         watched: impl Fn(&SeriesKey) -> bool,
     ) -> Vec<(SeriesKey, Expectation)> {
-        let held = self.len();
-        let gone = self.unseen(signal, readings);
-        // No series is no object in that state, and no further event.
-        let gone =
-            gone.into_iter().map(|labels| Reading { labels, value: f64::NAN, population: None });
-        let gone: Vec<Reading> = gone.collect();
-        let pasts = self.series.entry(signal.name.into()).or_default();
-        let (mut room, mut expectations) = (at.limit.saturating_sub(held), Vec::new());
-        for reading in readings.iter().chain(&gone) {
-            if !pasts.contains_key(&reading.labels) {
-                if room == 0 {
-                    self.dropped += 1;
-                    continue;
-                }
-                let Some(past) = Past::new(signal.profile, at.watching_since) else { break };
-                pasts.insert(reading.labels.clone(), past);
+        let now = at.now.as_second();
+        let window = seconds(at.settings.window);
+        self.signals.retain(|_, s| s.at.is_none_or(|last| now - last <= window));
+        let mut room = at.limit.saturating_sub(self.len());
+        let name = Text::from(signal.name);
+        let of_signal = self.signals.entry(name.clone()).or_default();
+        let previous = of_signal.at.replace(now).unwrap_or(now);
+        let warm_up = seconds(at.settings.warm_up).min(window);
+        let at = Judge {
+            signal,
+            name,
+            moment: Moment { now, previous, window, warm_up },
+            settled: at.settled,
+            watched,
+            // What was left out has had a past that nobody saw.
+            born_at_zero: (at.settled && !of_signal.full).then_some(at.watching_since.as_second()),
+        };
+        let (mut found, mut born, mut left_out) = (Vec::new(), Vec::new(), 0);
+        let mut known = of_signal.series.iter_mut().peekable();
+        for reading in readings.iter().filter(|r| r.value.is_finite()) {
+            let same = |series: &&mut Series| series.labels == reading.labels;
+            while let Some(series) = known.next_if(|s| !same(s) && s.labels < reading.labels) {
+                found.extend(at.absent(series));
+            }
+            if let Some(series) = known.next_if(same) {
+                found.extend(at.present(series, reading));
+            } else if room == 0 {
+                left_out += 1;
+            } else if let Some(mut series) = at.born(reading) {
                 room -= 1;
-            }
-            let Some(past) = pasts.get_mut(&reading.labels) else { continue };
-            let of_cluster = reading.labels.is_empty();
-            if past.is_quiet(reading.value) && !of_cluster {
-                continue;
-            }
-            let key = SeriesKey { signal: signal.name.into(), labels: reading.labels.clone() };
-            let frozen = watched(&key);
-            if let Some(expectation) = past.step(signal.profile, reading, at, frozen)
-                && (of_cluster || frozen || expectation.p_value < 0.05)
-            {
-                expectations.push((key, expectation));
+                found.extend(at.present(&mut series, reading));
+                born.push(series);
             }
         }
-        expectations
+        found.extend(known.filter_map(|series| at.absent(series)));
+        let gone = |s: &Series| s.absent_since.is_some_and(|since| now - since >= window);
+        of_signal.series.retain(|s| !gone(s));
+        if !born.is_empty() {
+            of_signal.series.append(&mut born);
+            of_signal.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+            of_signal.series.dedup_by(|b, a| a.labels == b.labels);
+        }
+        of_signal.full = left_out > 0;
+        self.dropped += left_out;
+        found
     }
 
     /// How many series have a past.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.series.values().map(BTreeMap::len).sum()
+        self.signals.values().map(|s| s.series.len()).sum()
     }
 
     /// Whether no series has a past.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.len() == 0
     }
 
     /// How many times a series was not judged because the limit was reached.
@@ -110,78 +165,249 @@ impl Baselines {
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
+}
 
-    /// Known series of the signal without a reading; those that no longer matter are forgotten.
-    fn unseen(&mut self, signal: &Signal, readings: &[Reading]) -> Vec<Labels> {
-        let Some(known) = self.series.get_mut(signal.name) else { return Vec::new() };
-        if known.len() == readings.len() {
-            return Vec::new();
+/// Judges the series of one signal at one tick.
+struct Judge<'a, W> {
+    signal: &'a Signal,
+    name: Text,
+    moment: Moment,
+    settled: bool,
+    watched: W,
+    /// Since when a count that appears has stood at zero; `None`: it stood where it is.
+    born_at_zero: Option<i64>,
+}
+
+impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
+    /// A series that has not been seen before; `None` where it is not to be judged.
+    fn born(&self, reading: &Reading) -> Option<Series> {
+        let past = match (self.signal.profile, self.born_at_zero) {
+            (Profile::None, _) => return None,
+            (Profile::Level { .. }, _) => Past::Level(Level::new(phase(&reading.labels))),
+            (Profile::Rate, Some(since)) => Past::Rate(Rate::new(0.0, since)),
+            (Profile::Rate, None) => Past::Rate(Rate::new(reading.value, self.moment.now)),
+        };
+        Some(Series { labels: reading.labels.clone(), past, absent_since: None })
+    }
+
+    fn present(&self, series: &mut Series, reading: &Reading) -> Option<(SeriesKey, Expectation)> {
+        series.absent_since = None;
+        let level = matches!(self.signal.profile, Profile::Level { .. });
+        if level != matches!(series.past, Past::Level(_)) {
+            // Another version declared the signal otherwise: its past is of no use.
+            *series = self.born(reading)?;
         }
-        let seen = |labels: &Labels| readings.binary_search_by(|r| r.labels.cmp(labels)).is_ok();
-        known.retain(|labels, past| seen(labels) || past.matters_unseen(signal.unit));
-        known.keys().filter(|labels| !seen(labels)).cloned().collect()
+        self.judge(series, reading.value, reading.population)
+    }
+
+    /// No series is no object in that state, and no further event; of other values it says nothing.
+    fn absent(&self, series: &mut Series) -> Option<(SeriesKey, Expectation)> {
+        series.absent_since.get_or_insert(self.moment.now);
+        match &series.past {
+            Past::Rate(rate) => {
+                let total = rate.total();
+                self.judge(series, total, None)
+            }
+            Past::Level(_) if self.signal.unit == Unit::Count => self.judge(series, 0.0, None),
+            Past::Level(_) => None,
+        }
+    }
+
+    fn judge(
+        &self,
+        series: &mut Series,
+        value: f64,
+        population: Option<u64>,
+    ) -> Option<(SeriesKey, Expectation)> {
+        let of_cluster = series.labels.is_empty();
+        let (quiet, suspect) = match &series.past {
+            Past::Level(level) => (level.is_quiet(value), level.is_suspect()),
+            Past::Rate(rate) => (rate.is_quiet(value), rate.is_suspect()),
+        };
+        if quiet && !of_cluster {
+            return None;
+        }
+        let key = || SeriesKey { signal: self.name.clone(), labels: series.labels.clone() };
+        let open = suspect && (self.watched)(&key());
+        let wanted = open || of_cluster;
+        let (at, settled) = (&self.moment, self.settled);
+        let expectation = match (&mut series.past, self.signal.profile) {
+            (Past::Level(level), Profile::Level { bad, floor }) => {
+                level.step(Sample { value, population, bad, floor, wanted }, at, settled, open)
+            }
+            (Past::Rate(rate), Profile::Rate) => rate.step(value, at, settled, open, wanted),
+            _ => None,
+        }?;
+        (wanted || expectation.p_value < TOLD).then(|| (key(), expectation))
     }
 }
 
-impl Past {
-    fn new(profile: Profile, watching_since: Time) -> Option<Self> {
-        match profile {
-            Profile::None => None,
-            Profile::Level { .. } => Some(Self::Level(Level::default())),
-            Profile::Rate => Some(Self::Rate(Rate::new(0.0, watching_since))),
+/// Different for different series, the same for the same one: FNV-1a over 32 bits.
+fn phase(labels: &Labels) -> u32 {
+    let bytes = labels.iter().flat_map(|value| value.bytes().chain([0xff]));
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::labels;
+    use crate::model::layer::Layer;
+    use crate::model::signal::{Direction, Read};
+
+    const fn signal(labels: &'static [&'static str], profile: Profile, unit: Unit) -> Signal {
+        Signal {
+            block: "S0.0",
+            name: "compute_test",
+            layer: Layer::Compute,
+            help: "A test.",
+            unit,
+            labels,
+            reasons: &[],
+            bound: "1",
+            needs: &[],
+            uses: &[],
+            profile,
+            read: Read::Counter,
         }
     }
 
-    /// Whether a series without a reading still has something to say: a count of objects is zero then.
-    fn matters_unseen(&self, unit: Unit) -> bool {
-        match self {
-            Self::Level(level) => unit == Unit::Count && !level.is_quiet(0.0),
-            Self::Rate(rate) => !rate.is_quiet(0.0),
-        }
+    static COUNTER: Signal = signal(&["namespace"], Profile::Rate, Unit::Count);
+    static LEVEL: Profile = Profile::Level { bad: Direction::High, floor: 1.0 };
+    static GAUGE: Signal = signal(&["namespace"], LEVEL, Unit::Count);
+    static RATIO: Signal = signal(&["namespace"], LEVEL, Unit::Ratio);
+    static CLUSTER: Signal = signal(&[], LEVEL, Unit::Count);
+
+    const SETTINGS: BaselineSettings = BaselineSettings {
+        warm_up: Duration::from_hours(1),
+        window: Duration::from_hours(24),
+        close_after: Duration::from_mins(10),
+    };
+
+    /// Judges at ticks of 15 seconds.
+    struct Bench {
+        signal: &'static Signal,
+        baselines: Baselines,
+        tick: i64,
+        settled: bool,
+        limit: usize,
     }
 
-    fn is_quiet(&self, value: f64) -> bool {
-        match self {
-            Self::Level(level) => level.is_quiet(value),
-            Self::Rate(rate) => rate.is_quiet(value),
+    impl Bench {
+        fn new(signal: &'static Signal) -> Self {
+            Self { signal, baselines: Baselines::default(), tick: 0, settled: true, limit: 100 }
         }
-    }
 
-    fn step(
-        &mut self,
-        profile: Profile,
-        reading: &Reading,
-        at: Circumstances<'_>,
-        frozen: bool,
-    ) -> Option<Expectation> {
-        let BaselineSettings { warm_up, window, .. } = *at.settings;
-        match (self, profile) {
-            (Self::Level(level), Profile::Level { bad, floor }) => {
-                let value = if reading.value.is_nan() { 0.0 } else { reading.value };
-                if !at.settled {
-                    return None;
-                }
-                let sample = Sample { value, population: reading.population, bad, floor };
-                let expectation = level.judge(&sample, at.now, warm_up);
-                let band = expectation.as_ref().filter(|e| e.mature).map(|e| (e.lower, e.upper));
-                level.learn(value, band, at.now, window, frozen);
-                expectation
+        fn tick(&mut self, values: &[(&str, f64)]) -> Vec<(String, Expectation)> {
+            let cluster = self.signal.labels.is_empty();
+            let labels = |of: &str| if cluster { labels![] } else { labels![of] };
+            let readings = values.iter().map(|(of, value)| Reading {
+                labels: labels(of),
+                value: *value,
+                population: None,
+            });
+            let readings: Vec<Reading> = readings.collect();
+            let at = Circumstances {
+                now: Time::from_second(1_000_000 + self.tick * 15).unwrap(),
+                watching_since: Time::from_second(1_000_000).unwrap(),
+                settled: self.settled,
+                settings: &SETTINGS,
+                limit: self.limit,
+            };
+            self.tick += 1;
+            let found = self.baselines.judge(self.signal, &readings, at, |_| false);
+            let name = |key: SeriesKey| key.labels.iter().collect::<Vec<_>>().join(",");
+            found.into_iter().map(|(key, e)| (name(key), e)).collect()
+        }
+
+        fn ticks(&mut self, n: usize, values: &[(&str, f64)]) {
+            for _ in 0..n {
+                self.tick(values);
             }
-            (Self::Rate(rate), _) => {
-                if at.settled {
-                    // A series that is gone adds nothing; one that comes back begins at what it is.
-                    let total = if reading.value.is_nan() { 0.0 } else { reading.value };
-                    if reading.value.is_nan() {
-                        rate.rebase(0.0);
-                    }
-                    rate.observe(total, at.now, window);
-                    rate.judge(at.now, warm_up)
-                } else {
-                    rate.rebase(reading.value.max(0.0));
-                    None
-                }
-            }
-            _ => None,
         }
+    }
+
+    #[test]
+    fn a_count_that_appears_has_stood_at_zero_since_the_cluster_is_watched() {
+        let mut bench = Bench::new(&COUNTER);
+        bench.ticks(500, &[]);
+        let found = bench.tick(&[("shop", 8.0)]);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].1.p_value < 1e-9 && found[0].1.mature, "{found:?}");
+    }
+
+    #[test]
+    fn what_comes_while_numbers_are_unsettled_is_not_judged() {
+        let mut bench = Bench::new(&COUNTER);
+        bench.ticks(500, &[("old", 3.0)]);
+        bench.settled = false;
+        assert_eq!(bench.tick(&[("new", 90.0), ("old", 900.0)]), []);
+        bench.settled = true;
+        assert_eq!(bench.tick(&[("new", 90.0), ("old", 900.0)]), []);
+        assert_eq!(bench.tick(&[("new", 90.0), ("old", 908.0)])[0].0, "old");
+    }
+
+    #[test]
+    fn an_absent_count_of_objects_is_zero_and_an_absent_share_says_nothing() {
+        for (signal, expected) in [(&GAUGE, 1), (&RATIO, 0)] {
+            let mut bench = Bench::new(signal);
+            bench.ticks(500, &[("shop", 0.5)]);
+            bench.ticks(1000, &[]);
+            // Had it learned zeros, a half would be as far from the median as it is from nothing.
+            let past = bench.baselines.signals.values().next().unwrap().series[0].past.clone();
+            let Past::Level(level) = past else { panic!("no level") };
+            let quiet_at_half = level.is_quiet(0.5);
+            assert_eq!(usize::from(!quiet_at_half), expected, "{:?}", signal.unit);
+        }
+    }
+
+    #[test]
+    fn a_series_is_forgotten_after_the_window_and_its_signal_too() {
+        let mut bench = Bench::new(&RATIO);
+        bench.ticks(10, &[("shop", 0.5), ("web", 0.5)]);
+        bench.ticks(5_759, &[("web", 0.5)]);
+        assert_eq!(bench.baselines.len(), 2);
+        bench.ticks(2, &[("web", 0.5)]);
+        assert_eq!(bench.baselines.len(), 1);
+        bench.signal = &COUNTER;
+        bench.tick += 5_800;
+        bench.tick(&[]);
+        assert!(bench.baselines.is_empty());
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_counted_and_room_is_used_later_without_alarm() {
+        let mut bench = Bench::new(&COUNTER);
+        bench.limit = 2;
+        bench.ticks(500, &[("a", 0.0), ("b", 0.0), ("c", 50.0)]);
+        assert_eq!((bench.baselines.len(), bench.baselines.dropped()), (2, 500));
+        bench.limit = 3;
+        assert_eq!(bench.tick(&[("a", 0.0), ("b", 0.0), ("c", 50.0)]), []);
+        assert_eq!((bench.baselines.len(), bench.baselines.dropped()), (3, 500));
+    }
+
+    #[test]
+    fn a_series_of_the_cluster_always_has_a_band() {
+        let mut bench = Bench::new(&CLUSTER);
+        bench.ticks(500, &[("", 2.0)]);
+        let found = bench.tick(&[("", 2.0)]);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].1.expected, found[0].1.upper), (2.0, 6.0));
+    }
+
+    #[test]
+    fn series_stay_in_the_order_of_their_labels() {
+        let mut bench = Bench::new(&GAUGE);
+        for values in [&[("c", 1.0)][..], &[("a", 1.0), ("d", 1.0)], &[("b", 1.0), ("c", 1.0)]] {
+            bench.tick(values);
+        }
+        let series = &bench.baselines.signals.values().next().unwrap().series;
+        let names: Vec<_> = series.iter().flat_map(|s| s.labels.iter()).collect();
+        assert_eq!(names, ["a", "b", "c", "d"]);
+        assert_eq!(bench.tick(&[("b", f64::NAN), ("c", f64::INFINITY)]), []);
     }
 }

@@ -1,177 +1,388 @@
-//! What is normal for a count? As many in a window as its past rate predicts.
+//! What is normal for a count? As many in a window as the rate of its past predicts.
 //!
-//! The past is n events in an exposure of t seconds. With Jeffreys' prior the rate is Gamma(n + ½, t), and the count
-//! in a window of w seconds is negative binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.6). Two windows
-//! are judged, and the smaller of the two p-values is doubled (Bonferroni).
+//! With n events in t seconds and Jeffreys' prior the rate is Gamma(n + ½, t), and the count in w seconds is negative
+//! binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.6). Events that come in clusters make its variance
+//! larger by their dispersion: variance over mean of the past's counts, block by block (quasi-likelihood; McCullagh &
+//! Nelder, Generalized Linear Models, 2nd ed., §6.2.3). Two windows are judged and the smaller p-value is doubled
+//! (Bonferroni).
 //!
-//! It is wrong for events that come in bursts by nature: a burst is then rarer under the model than in truth.
+//! It is wrong for rates with a season, and for the first cluster of events that come in clusters by nature.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::tails::count_upper;
+use super::{Moment, TOLD};
 use crate::model::expectation::Expectation;
-use crate::model::record::Time;
 
 /// The windows over which an increase is judged, in seconds.
 const WINDOWS: [i64; 2] = [600, 3600];
 
-/// Increases that are kept; beyond it the oldest two become one.
-const KEPT: usize = 256;
+/// The last hour's increases are kept by the minute.
+const SLOT: i64 = 60;
+
+/// How many buckets hold the increases before that.
+const BUCKETS: i64 = 144;
+
+/// Fewer blocks than this say nothing about their variance.
+const BLOCKS: i64 = 12;
+
+/// No more than this share of windows is above the band.
+const ABOVE_BAND: f64 = 1e-3;
 
 /// The past of a count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rate {
     total: f64,
-    /// Increases that were not zero, with their second.
-    increases: VecDeque<(i64, u64)>,
-    /// Since when increases are known, in seconds since the epoch.
+    /// Since when increases are known.
     since: i64,
+    /// Increases of the last hour that are not zero, by the begin of their slot.
+    recent: VecDeque<(i64, u64)>,
+    /// Those before, by the begin of their bucket.
+    past: VecDeque<(i64, u64)>,
+    /// Since when the past stands still, because an anomaly is open.
+    stopped: Option<i64>,
+    /// Whether the open anomaly has become the new normal.
+    adopted: bool,
+    /// Whether the last judgement was surprising.
+    restless: bool,
 }
 
 impl Rate {
-    /// A count that is known to have stood still since `since`.
-    pub(super) fn new(total: f64, since: Time) -> Self {
-        Self { total, increases: VecDeque::new(), since: since.as_second() }
+    /// A count that is known to have stood at `total` since `since`.
+    pub(super) fn new(total: f64, since: i64) -> Self {
+        Self {
+            total,
+            since,
+            recent: VecDeque::new(),
+            past: VecDeque::new(),
+            stopped: None,
+            adopted: false,
+            restless: false,
+        }
     }
 
-    /// Whether nothing has happened for as long as is remembered, nor now.
+    /// The total as it was last seen.
+    pub(super) fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// Whether nothing has happened for as long as is judged, nor now.
     pub(super) fn is_quiet(&self, total: f64) -> bool {
-        self.increases.is_empty() && self.total == total
+        self.total == total && self.recent.is_empty() && !self.is_suspect()
     }
 
-    /// Takes the total as it is without judging how it came there.
-    pub(super) fn rebase(&mut self, total: f64) {
-        self.total = total;
+    /// Whether an anomaly may be open.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.restless || self.stopped.is_some() || self.adopted
     }
 
-    /// Takes the increase in. A total that fell was reset: its value is the increase.
-    pub(super) fn observe(&mut self, total: f64, now: Time, window: Duration) {
-        let now = now.as_second();
-        let increase = if total >= self.total { total - self.total } else { total };
+    /// Takes a total in and judges what was added of late; `None` where there is no past, or where it is no more than
+    /// expected and not `wanted`. Where an anomaly is `open` the past stands still, until the anomaly has lasted as
+    /// long as the window: then what is now is the new normal, and the past begins anew.
+    pub(super) fn step(
+        &mut self,
+        total: f64,
+        at: &Moment,
+        settled: bool,
+        open: bool,
+        wanted: bool,
+    ) -> Option<Expectation> {
+        self.stop_or_resume(at, open);
+        // A total that fell was reset: its value is what was added since. One that jumps for reasons of ours is taken
+        // as it is.
+        let added = if total >= self.total { total - self.total } else { total };
+        if settled && added >= 1.0 {
+            self.add(at.now, added as u64);
+        }
         self.total = total;
-        if increase >= 1.0 {
-            self.increases.push_back((now, increase as u64));
+        self.age(at);
+        let judged = WINDOWS.into_iter().filter_map(|window| self.judge(window, at, wanted));
+        let worst = judged.min_by(|a, b| a.p_value.total_cmp(&b.p_value));
+        let expectation = worst.map(|worst| Expectation {
+            p_value: (worst.p_value * WINDOWS.len() as f64).min(1.0),
+            mature: worst.mature && settled,
+            ..worst
+        });
+        self.restless = expectation.as_ref().is_some_and(|e| e.p_value < TOLD);
+        expectation
+    }
+
+    fn add(&mut self, now: i64, added: u64) {
+        let slot = now - now.rem_euclid(SLOT);
+        match self.recent.back_mut() {
+            Some((last, n)) if *last == slot => *n = n.saturating_add(added),
+            _ => self.recent.push_back((slot, added)),
         }
-        let horizon = now - window.as_secs() as i64;
-        while self.increases.front().is_some_and(|(second, _)| *second < horizon) {
-            self.increases.pop_front();
+    }
+
+    /// Moves what is older than the last hour to the past, and forgets what is older than the window.
+    fn age(&mut self, at: &Moment) {
+        let width = (at.window / BUCKETS).max(WINDOWS[0]);
+        let learned = self.learned_until(at.now);
+        while let Some((slot, n)) = self.recent.pop_front_if(|s| s.0 < at.now - WINDOWS[1]) {
+            match self.past.back_mut() {
+                _ if slot >= learned => {}
+                Some((begin, sum)) if slot - *begin < width => *sum = sum.saturating_add(n),
+                _ => self.past.push_back((slot, n)),
+            }
         }
-        if self.increases.len() > KEPT
-            && let Some((_, oldest)) = self.increases.pop_front()
-            && let Some((_, next)) = self.increases.front_mut()
-        {
-            *next += oldest;
-        }
+        let horizon = self.stopped.unwrap_or(at.now) - at.window;
+        while self.past.pop_front_if(|bucket| bucket.0 < horizon).is_some() {}
         self.since = self.since.max(horizon);
     }
 
-    /// Judges the increases of the last windows against the time before them.
-    pub(super) fn judge(&self, now: Time, warm_up: Duration) -> Option<Expectation> {
-        let history = SignedDuration::from_secs(now.as_second() - self.since);
-        let judged = WINDOWS.into_iter().filter_map(|w| self.judge_window(w, now.as_second()));
-        let mut worst = judged.min_by(|a, b| a.p_value.total_cmp(&b.p_value))?;
-        worst.p_value = (worst.p_value * WINDOWS.len() as f64).min(1.0);
-        worst.history = history;
-        worst.mature = history.unsigned_abs() >= warm_up;
-        Some(worst)
+    /// Until when the past reaches: not into what an open anomaly is made of.
+    fn learned_until(&self, now: i64) -> i64 {
+        self.stopped.map_or(now, |stopped| stopped - WINDOWS[0])
     }
 
-    fn judge_window(&self, window: i64, now: i64) -> Option<Expectation> {
-        let begin = now - window;
-        let exposure = begin - self.since;
-        if exposure <= 0 {
+    /// Judges what the last `window` seconds added against the time before them.
+    fn judge(&self, window: i64, at: &Moment, wanted: bool) -> Option<Expectation> {
+        let begin = at.now - window;
+        let end = begin.min(self.learned_until(at.now));
+        let exposure = (end - self.since) as f64;
+        if exposure <= 0.0 {
             return None;
         }
-        let sum = |recent: bool| -> u64 {
-            let side = self.increases.iter().filter(|(second, _)| (*second > begin) == recent);
-            side.map(|(_, n)| n).sum()
-        };
-        let (past, recent) = (sum(false), sum(true));
-        let (exposure, width) = (exposure as f64, window as f64);
-        let shape = past as f64 + 0.5;
-        let expected = past as f64 * width / exposure;
-        let spread = (shape * width / exposure * (1.0 + width / exposure)).sqrt();
+        let observed = sum(self.recent.iter().filter(|slot| slot.0 >= begin));
+        let n = sum(self.before(end));
+        // The share of the past that the window is, and so the uncertainty of the rate.
+        let ratio = window as f64 / exposure;
+        let mean = (n as f64 + 0.5) * ratio;
+        if (observed as f64) <= mean && !wanted {
+            return None;
+        }
+        let variance = self.dispersion(window, end, at.window) * mean * (1.0 + ratio);
+        let history = self.stopped.unwrap_or(at.now) - self.since;
         Some(Expectation {
-            observed: recent as f64,
-            expected,
+            observed: observed as f64,
+            expected: n as f64 * ratio,
             lower: 0.0,
-            upper: (expected + 4.0 * spread).ceil(),
-            p_value: count_upper(recent, shape, exposure, width),
-            samples: past,
-            history: SignedDuration::ZERO,
+            upper: upper(mean, variance),
+            p_value: count_upper(observed, mean, variance),
+            samples: n,
+            history: SignedDuration::from_secs(history),
             window: Some(SignedDuration::from_secs(window)),
-            mature: false,
+            mature: history >= at.warm_up,
             baseline: "gamma_poisson",
         })
     }
+
+    /// What was added before `end`.
+    fn before(&self, end: i64) -> impl Iterator<Item = &(i64, u64)> {
+        self.past.iter().chain(self.recent.iter().filter(move |slot| slot.0 < end))
+    }
+
+    /// Variance over mean of the counts in blocks as long as the judged window; 1 for a Poisson count, and no less.
+    fn dispersion(&self, judged: i64, end: i64, window: i64) -> f64 {
+        let length = judged.max(window / BUCKETS);
+        let blocks = (end - self.since) / length;
+        if blocks < BLOCKS {
+            return 1.0;
+        }
+        let (mut total, mut squares) = (0.0, 0.0);
+        let mut block = (0, 0.0);
+        for (begin, n) in self.before(end) {
+            let index = (begin - self.since) / length;
+            if index != block.0 {
+                squares += block.1 * block.1;
+                block = (index, 0.0);
+            }
+            block.1 += *n as f64;
+            total += *n as f64;
+        }
+        squares += block.1 * block.1;
+        let mean = total / blocks as f64;
+        let variance = (squares - total * mean) / (blocks - 1) as f64;
+        if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 }
+    }
+
+    fn stop_or_resume(&mut self, at: &Moment, open: bool) {
+        if !open {
+            self.adopted = false;
+            self.resume(at.now);
+        } else if !self.adopted {
+            let since = *self.stopped.get_or_insert(at.now);
+            if at.now - since >= at.window {
+                *self = Self { adopted: true, ..Self::new(self.total, at.now) };
+            }
+        }
+    }
+
+    fn resume(&mut self, now: i64) {
+        let Some(stopped) = self.stopped.take() else { return };
+        self.since += now - stopped;
+        for bucket in &mut self.past {
+            bucket.0 += now - stopped;
+        }
+    }
+}
+
+fn sum<'a>(increases: impl Iterator<Item = &'a (i64, u64)>) -> u64 {
+    increases.fold(0, |sum, (_, n)| sum.saturating_add(*n))
+}
+
+/// The smallest count that at most [`ABOVE_BAND`] of the windows exceed.
+fn upper(mean: f64, variance: f64) -> f64 {
+    let within = |k: u64| count_upper(k.saturating_add(1), mean, variance) <= ABOVE_BAND;
+    let (mut below, mut above) = (0, 1_u64);
+    if within(0) {
+        return 0.0;
+    }
+    while !within(above) && above < u64::MAX / 2 {
+        (below, above) = (above, above * 2);
+    }
+    while above - below > 1 {
+        let middle = below + (above - below) / 2;
+        if within(middle) {
+            above = middle;
+        } else {
+            below = middle;
+        }
+    }
+    above as f64
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const WINDOW: Duration = Duration::from_hours(24);
-    const WARM_UP: Duration = Duration::from_hours(1);
+    const DAY: i64 = 86_400;
 
-    fn at(second: i64) -> Time {
-        Time::from_second(second).unwrap()
+    fn at(tick: i64) -> Moment {
+        Moment { now: tick * 15, previous: (tick - 1) * 15, window: DAY, warm_up: 3600 }
     }
 
-    /// Hours of one event each `every` seconds, then the count of the rate.
-    fn lived(hours: i64, every: i64) -> (Rate, i64, f64) {
-        let (mut rate, mut total) = (Rate::new(0.0, at(0)), 0.0);
-        for tick in 0..hours * 240 {
-            if (tick * 15) % every == 0 {
-                total += 1.0;
-            }
-            rate.observe(total, at(tick * 15), WINDOW);
+    /// A count since tick 0, and its last judgement; `added` says what each tick adds.
+    fn lived(ticks: i64, added: impl Fn(i64) -> u64) -> (Rate, Option<Expectation>) {
+        let (mut rate, mut total, mut last) = (Rate::new(0.0, 0), 0, None);
+        for tick in 1..=ticks {
+            total += added(tick);
+            last = rate.step(total as f64, &at(tick), true, false, true);
         }
-        (rate, hours * 3600, total)
+        (rate, last)
     }
 
     #[test]
     fn a_burst_out_of_silence_is_surprising() {
-        let mut rate = Rate::new(0.0, at(0));
-        rate.observe(0.0, at(6 * 3600), WINDOW);
+        let (mut rate, _) = lived(1440, |_| 0);
         assert!(rate.is_quiet(0.0));
-        rate.observe(8.0, at(6 * 3600 + 15), WINDOW);
-        let judged = rate.judge(at(6 * 3600 + 15), WARM_UP).unwrap();
+        let judged = rate.step(8.0, &at(1441), true, false, false).unwrap();
         assert!(judged.p_value < 1e-9 && judged.mature, "{judged:?}");
-        assert_eq!((judged.observed, judged.expected), (8.0, 0.0));
+        assert_eq!((judged.observed, judged.expected, judged.upper), (8.0, 0.0, 1.0));
+        assert_eq!(judged.window, Some(SignedDuration::from_mins(10)));
     }
 
     #[test]
-    fn a_steady_crash_loop_is_not_told_again() {
-        let (rate, now, _) = lived(6, 300);
-        let judged = rate.judge(at(now), WARM_UP).unwrap();
-        assert!(judged.p_value > 0.05, "{judged:?}");
+    fn one_event_is_no_surprise_to_speak_of() {
+        let (_, judged) = lived(5760, |tick| u64::from(tick == 5760));
+        assert!(judged.is_some_and(|e| e.p_value > 1e-3));
     }
 
     #[test]
-    fn a_total_that_fell_counts_its_value_and_a_rebase_counts_nothing() {
-        let (mut rate, now, total) = lived(2, 600);
-        let before: u64 = rate.increases.iter().map(|(_, n)| n).sum();
-        rate.observe(2.0, at(now), WINDOW);
-        assert_eq!(rate.increases.iter().map(|(_, n)| n).sum::<u64>(), before + 2);
-        rate.rebase(total + 500.0);
-        rate.observe(total + 500.0, at(now + 15), WINDOW);
-        assert_eq!(rate.increases.iter().map(|(_, n)| n).sum::<u64>(), before + 2);
+    fn a_steady_rate_is_expected() {
+        let (_, judged) = lived(1440, |tick| u64::from(tick % 20 == 0));
+        let judged = judged.unwrap();
+        assert!(judged.p_value > 0.3, "{judged:?}");
     }
 
     #[test]
-    fn memory_is_bounded() {
-        let (rate, ..) = lived(48, 15);
-        assert!(rate.increases.len() <= KEPT);
+    fn a_slow_leak_is_seen_in_the_long_window() {
+        let (_, judged) = lived(5760, |tick| u64::from(tick > 5500 && tick % 40 == 0));
+        let judged = judged.unwrap();
+        assert_eq!(judged.window, Some(SignedDuration::from_hours(1)));
+        assert!(judged.p_value < 1e-5, "{judged:?}");
+    }
+
+    #[test]
+    fn clusters_that_have_been_seen_make_a_cluster_less_surprising() {
+        // As many events in a day: one every hour and a quarter, or nineteen in two clusters.
+        let (_, even) = lived(5760, |t| u64::from(t % 303 == 0) + 8 * u64::from(t == 5760));
+        let clustered = |t| match t {
+            1000 | 3000 => 9,
+            5760 => 8,
+            _ => 0,
+        };
+        let (_, clustered) = lived(5760, clustered);
+        let (even, clustered) = (even.unwrap().p_value, clustered.unwrap().p_value);
+        assert!(even < 1e-8 && clustered > 1e-4, "{even} {clustered}");
+    }
+
+    #[test]
+    fn a_total_that_fell_counts_its_value_and_unsettled_totals_count_nothing() {
+        let (mut rate, _) = lived(100, |_| 1);
+        let before = sum(rate.recent.iter());
+        rate.step(2.0, &at(101), true, false, true);
+        assert_eq!(sum(rate.recent.iter()), before + 2);
+        rate.step(9000.0, &at(102), false, false, true);
+        assert_eq!(sum(rate.recent.iter()), before + 2);
+        assert_eq!(rate.total(), 9000.0);
+    }
+
+    #[test]
+    fn memory_and_rate_stay_the_same_over_weeks() {
+        let (rate, judged) = lived(20 * 5760, |_| 1);
+        assert!(rate.recent.len() <= 61 && rate.past.len() as i64 <= BUCKETS + 1);
+        let judged = judged.unwrap();
+        assert!((judged.expected - judged.window.unwrap().as_secs() as f64 / 15.0).abs() < 5.0);
+        assert!(judged.p_value > 0.3, "{judged:?}");
+    }
+
+    #[test]
+    fn the_past_stands_still_in_an_anomaly_and_goes_on_after_it() {
+        let (mut rate, _) = lived(5760, |tick| u64::from(tick % 240 == 0));
+        let mut total = 24.0;
+        for tick in 5761..5761 + 960 {
+            total += 1.0;
+            let judged = rate.step(total, &at(tick), true, tick > 5770, true).unwrap();
+            if tick > 5780 {
+                assert!(judged.p_value < 1e-9, "{tick} {judged:?}");
+            }
+        }
+        for tick in 6721..6721 + 300 {
+            rate.step(total, &at(tick), true, tick < 7000, true);
+        }
+        let judged = rate.step(total, &at(7021), true, false, true).unwrap();
+        assert!(judged.samples <= 34 && judged.history.as_hours() == 24, "{judged:?}");
+    }
+
+    #[test]
+    fn an_anomaly_that_lasts_as_long_as_the_window_is_the_new_normal() {
+        let (mut rate, _) = lived(5760, |_| 0);
+        let mut last = None;
+        for tick in 5761..5760 + 5760 + 200 {
+            last = rate.step((tick / 20) as f64, &at(tick), true, true, true);
+        }
+        let last = last.unwrap();
+        assert!(!last.mature && last.p_value > 0.05, "{last:?}");
     }
 
     #[test]
     fn without_a_past_there_is_no_judgement() {
-        let mut rate = Rate::new(0.0, at(0));
-        rate.observe(50.0, at(15), WINDOW);
-        assert!(rate.judge(at(15), WARM_UP).is_none());
+        let mut rate = Rate::new(0.0, 0);
+        assert_eq!(rate.step(50.0, &at(1), true, false, true), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_number_that_leaves_is_infinite_or_none(
+            totals in proptest::collection::vec(
+                prop_oneof![0.0..50.0_f64, 0.0..1e300_f64, Just(f64::MAX)], 2..80),
+            open in any::<bool>(),
+        ) {
+            let mut rate = Rate::new(0.0, 0);
+            for (tick, total) in totals.into_iter().enumerate() {
+                let step = rate.step(total, &at(tick as i64 * 40), true, open && tick > 40, true);
+                let Some(e) = step else { continue };
+                prop_assert!((0.0..=1.0).contains(&e.p_value), "{:?}", e);
+                let all = [e.observed, e.expected, e.lower, e.upper];
+                prop_assert!(all.iter().all(|x| x.is_finite()), "{:?}", e);
+            }
+        }
     }
 }
