@@ -2,9 +2,10 @@
 //!
 //! A series opens an anomaly when it is rarer than the threshold on two of three ticks in a row. The threshold is the
 //! budget of false anomalies a day, divided by the number of tests a day (series × ticks): Bonferroni's bound, so the
-//! budget holds whatever the dependence between series. It closes when the series has been no rarer than
-//! [`CALM`] for `close_after`. Severity only rises.
+//! budget holds however the series and ticks depend on each other. An anomaly closes when its series has been no rarer
+//! than [`CALM`] for `close_after`. Severity only rises.
 
+mod track;
 mod words;
 
 use std::collections::BTreeMap;
@@ -13,19 +14,23 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::model::anomaly::{Anomaly, State};
+use crate::model::anomaly::Anomaly;
 use crate::model::expectation::Expectation;
-use crate::model::finding::Severity;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
 use crate::model::report::AnomalyLabels;
 use crate::model::signal::Signal;
+
+use track::Track;
 
 /// False anomalies that are accepted a day: one a week.
 const FALSE_PER_DAY: f64 = 1.0 / 7.0;
 
 /// A series no rarer than this is back to normal.
 const CALM: f64 = 1e-3;
+
+/// Totals of openings that are kept; beyond it the one that opened the longest ago goes.
+const TOTALS: usize = 5_000;
 
 /// A series judged at this tick.
 pub type JudgedSeries = (SeriesKey, &'static Signal, Expectation);
@@ -35,22 +40,12 @@ pub type JudgedSeries = (SeriesKey, &'static Signal, Expectation);
 pub struct Detectors {
     tracks: BTreeMap<SeriesKey, Track>,
     closed: Vec<Arc<Anomaly>>,
-    opened: BTreeMap<AnomalyLabels, u64>,
+    /// How many have opened, and when the last did.
+    opened: BTreeMap<AnomalyLabels, (u64, Time)>,
     #[serde(skip)]
     bands: Vec<(SeriesKey, Expectation)>,
     #[serde(skip)]
     scores: Vec<(SeriesKey, f64)>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Track {
-    /// Whether each of the last three ticks was rare, the newest in the lowest bit.
-    rare: u8,
-    /// When the first of those ticks was.
-    rare_since: Option<Time>,
-    /// Since when the series of an open anomaly is calm.
-    calm_since: Option<Time>,
-    open: Option<Arc<Anomaly>>,
 }
 
 /// What bounds false anomalies and the memory of past ones.
@@ -66,6 +61,13 @@ pub struct Bounds {
     pub keep_closed: usize,
 }
 
+impl Bounds {
+    /// The p-value at or below which a series is rare.
+    fn threshold(&self) -> f64 {
+        FALSE_PER_DAY / (self.series.max(1) as f64 * self.ticks_per_day.max(1.0))
+    }
+}
+
 /// What opened, grew or closed at a tick.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)]
@@ -76,24 +78,23 @@ pub struct Changes {
 }
 
 impl Detectors {
-    /// Takes in the series judged at this tick. A series that is not among them was quiet.
+    /// Takes in the series judged at this tick. One that is not among them was as expected; one of an open anomaly
+    /// was not seen, and is neither better nor worse.
     pub fn step(&mut self, judged: Vec<JudgedSeries>, bounds: Bounds, now: Time) -> Changes {
-        let threshold = threshold(bounds);
+        let threshold = bounds.threshold();
         let mut changes = Changes::default();
         self.bands.clear();
         self.scores.clear();
-        for track in self.tracks.values_mut() {
-            track.rare = track.rare << 1 & 0b111;
-        }
+        self.tracks.values_mut().for_each(Track::next_tick);
         for (key, signal, expectation) in judged {
             let rare = expectation.mature && expectation.p_value <= threshold;
             if rare || self.tracks.contains_key(&key) {
                 let track = self.tracks.entry(key.clone()).or_default();
-                track.step(&key, signal, &expectation, rare, threshold, now, &mut changes);
+                track.see(&key, signal, &expectation, threshold, now, &mut changes);
             }
-            let open = self.tracks.get(&key).is_some_and(|t| t.open.is_some());
-            if open || expectation.p_value < CALM {
-                self.scores.push((key.clone(), score(expectation.p_value)));
+            let open = self.is_open(&key);
+            if open || expectation.p_value <= CALM {
+                self.scores.push((key.clone(), track::score(expectation.p_value)));
             }
             if open || key.labels.is_empty() {
                 self.bands.push((key, expectation));
@@ -102,35 +103,36 @@ impl Detectors {
         for track in self.tracks.values_mut() {
             changes.closed.extend(track.close(bounds.close_after, now));
         }
-        self.tracks.retain(|_, track| track.open.is_some() || track.rare != 0);
-        self.remember(&changes, bounds.keep_closed);
+        self.tracks.retain(|_, track| track.is_of_interest());
+        self.remember(&changes, bounds.keep_closed, now);
         changes
     }
 
-    fn remember(&mut self, changes: &Changes, keep: usize) {
+    fn remember(&mut self, changes: &Changes, keep: usize, now: Time) {
         for anomaly in &changes.opened {
-            *self.opened.entry(labels(anomaly)).or_default() += 1;
+            let (count, last) = self.opened.entry(labels(anomaly)).or_insert((0, now));
+            (*count, *last) = (*count + 1, now);
         }
         self.closed.extend(changes.closed.iter().cloned());
         let excess = self.closed.len().saturating_sub(keep);
         self.closed.drain(..excess);
-        // Totals of what nobody can name any more would grow for ever.
-        let excess = self.opened.len().saturating_sub(keep.max(1000));
-        for _ in 0..excess {
-            self.opened.pop_first();
+        while self.opened.len() > TOTALS {
+            let oldest = self.opened.iter().min_by_key(|(_, (_, last))| *last);
+            let Some(oldest) = oldest.map(|(labels, _)| labels.clone()) else { break };
+            self.opened.remove(&oldest);
         }
     }
 
     /// Whether the series has an open anomaly.
     #[must_use]
     pub fn is_open(&self, key: &SeriesKey) -> bool {
-        self.tracks.get(key).is_some_and(|t| t.open.is_some())
+        self.tracks.get(key).is_some_and(|t| t.anomaly().is_some())
     }
 
     /// Open anomalies, newest first.
     #[must_use]
     pub fn open(&self) -> Vec<Arc<Anomaly>> {
-        let mut open: Vec<_> = self.tracks.values().filter_map(|t| t.open.clone()).collect();
+        let mut open: Vec<_> = self.tracks.values().filter_map(Track::anomaly).cloned().collect();
         open.sort_by(|a, b| b.opened_at.cmp(&a.opened_at).then_with(|| a.id.cmp(&b.id)));
         open
     }
@@ -143,7 +145,7 @@ impl Detectors {
     /// How many anomalies have opened, by what they were about.
     #[must_use]
     pub fn opened_totals(&self) -> Vec<(AnomalyLabels, u64)> {
-        self.opened.iter().map(|(labels, n)| (labels.clone(), *n)).collect()
+        self.opened.iter().map(|(labels, (n, _))| (labels.clone(), *n)).collect()
     }
 
     /// Bands at the last tick, of open anomalies and cluster-wide series.
@@ -157,157 +159,6 @@ impl Detectors {
     pub fn scores(&self) -> Vec<(SeriesKey, f64)> {
         self.scores.clone()
     }
-}
-
-impl Track {
-    #[allow(clippy::too_many_arguments)]
-    fn step(
-        &mut self,
-        key: &SeriesKey,
-        signal: &'static Signal,
-        expectation: &Expectation,
-        rare: bool,
-        threshold: f64,
-        now: Time,
-        changes: &mut Changes,
-    ) {
-        if rare {
-            self.rare |= 1;
-            self.rare_since.get_or_insert(now);
-        } else if self.rare == 0 {
-            self.rare_since = None;
-        }
-        match &mut self.open {
-            Some(anomaly) => {
-                if expectation.p_value <= CALM {
-                    self.calm_since = None;
-                }
-                if rare && grow(anomaly, key, signal, expectation, threshold, now) {
-                    changes.updated.push(Arc::clone(anomaly));
-                }
-            }
-            None if rare && self.rare.count_ones() >= 2 => {
-                let since = self.rare_since.unwrap_or(now);
-                let anomaly = Arc::new(opened(key, signal, expectation, threshold, since, now));
-                self.calm_since = None;
-                self.open = Some(Arc::clone(&anomaly));
-                changes.opened.push(anomaly);
-            }
-            None => {}
-        }
-    }
-
-    /// Closes the anomaly when its series has been calm for long enough.
-    fn close(&mut self, after: SignedDuration, now: Time) -> Option<Arc<Anomaly>> {
-        let anomaly = self.open.as_mut()?;
-        if anomaly.updated_at == now {
-            self.calm_since = None;
-            return None;
-        }
-        let since = *self.calm_since.get_or_insert(now);
-        if now.duration_since(since) < after {
-            return None;
-        }
-        let closed = Arc::make_mut(anomaly);
-        (closed.state, closed.closed_at) = (State::Closed, Some(now));
-        self.open.take()
-    }
-}
-
-/// The p-value below which a series is rare.
-fn threshold(bounds: Bounds) -> f64 {
-    FALSE_PER_DAY / (bounds.series.max(1) as f64 * bounds.ticks_per_day.max(1.0))
-}
-
-/// How unusual, in [0, 1): e / (e + 8) for e = −log₁₀ p. One in 10⁸ is a half.
-fn score(p_value: f64) -> f64 {
-    let evidence = -p_value.max(f64::MIN_POSITIVE).log10();
-    (evidence / (evidence + 8.0)).clamp(0.0, 1.0)
-}
-
-/// From the size of the effect (distance in half bands) and the evidence, both: a tiny certain change is no alarm, nor
-/// is a large one that a few samples suggest.
-fn severity(expectation: &Expectation, threshold: f64) -> Severity {
-    let side = if expectation.observed >= expectation.expected {
-        expectation.upper - expectation.expected
-    } else {
-        expectation.expected - expectation.lower
-    };
-    let effect = (expectation.observed - expectation.expected).abs() / side.max(1e-9);
-    let evidence = threshold / expectation.p_value.max(f64::MIN_POSITIVE);
-    if effect >= 5.0 && evidence >= 1e6 {
-        Severity::Critical
-    } else if effect >= 2.0 && evidence >= 1e2 {
-        Severity::Warning
-    } else {
-        Severity::Info
-    }
-}
-
-fn opened(
-    key: &SeriesKey,
-    signal: &'static Signal,
-    expectation: &Expectation,
-    threshold: f64,
-    since: Time,
-    now: Time,
-) -> Anomaly {
-    Anomaly {
-        id: id(key, since),
-        layer: signal.layer,
-        signal: key.signal.clone(),
-        labels: key.labels.clone(),
-        subject: signal.subject(&key.labels),
-        state: State::Open,
-        severity: severity(expectation, threshold),
-        opened_at: since,
-        updated_at: now,
-        closed_at: None,
-        observed: expectation.observed,
-        expected: expectation.expected,
-        lower: expectation.lower,
-        upper: expectation.upper,
-        score: score(expectation.p_value),
-        p_value: expectation.p_value,
-        detector: expectation.baseline.into(),
-        explanation: words::explain(signal, &key.labels, expectation, since),
-    }
-}
-
-/// Takes in a further rare tick. True when it is worth telling: a higher severity, or a markedly new extreme.
-fn grow(
-    anomaly: &mut Arc<Anomaly>,
-    key: &SeriesKey,
-    signal: &'static Signal,
-    expectation: &Expectation,
-    threshold: f64,
-    now: Time,
-) -> bool {
-    let severity = severity(expectation, threshold).max(anomaly.severity);
-    let further = |a: f64, b: f64| (a - b).abs();
-    let distance = further(expectation.observed, expectation.expected);
-    let extreme = distance > 1.5 * further(anomaly.observed, anomaly.expected);
-    let told = severity > anomaly.severity || extreme;
-    let since = anomaly.opened_at;
-    let anomaly = Arc::make_mut(anomaly);
-    anomaly.updated_at = now;
-    if told {
-        let grown = opened(key, signal, expectation, threshold, since, now);
-        *anomaly = Anomaly { id: anomaly.id.clone(), severity, ..grown };
-    }
-    told
-}
-
-/// FNV-1a over 64 bits: the same anomaly has the same id over restarts and on both replicas.
-fn id(key: &SeriesKey, since: Time) -> String {
-    let second = since.as_second().to_string();
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for part in [key.signal.as_str(), &second].into_iter().chain(key.labels.iter()) {
-        for byte in part.bytes().chain([0xff]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    format!("a-{hash:016x}")
 }
 
 fn labels(anomaly: &Anomaly) -> AnomalyLabels {
@@ -325,6 +176,8 @@ fn labels(anomaly: &Anomaly) -> AnomalyLabels {
 mod tests {
     use super::*;
     use crate::labels;
+    use crate::model::anomaly::State;
+    use crate::model::finding::Severity;
     use crate::model::layer::Layer;
     use crate::model::signal::{Profile, Read, Unit};
 
@@ -379,11 +232,57 @@ mod tests {
         let opened = detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(2)).opened;
         assert_eq!(opened.len(), 1);
         assert_eq!(opened[0].opened_at, at(0), "since it first left its band");
-        let closed: Vec<usize> =
-            (3..9).map(|t| detectors.step(vec![], BOUNDS, at(t)).closed.len()).collect();
-        assert_eq!(closed, [0, 0, 0, 0, 1, 0]);
+        assert_eq!(opened[0].detector, "gamma_poisson/2_of_3");
+        let mut calm = |tick| detectors.step(judged(0.5, 1.0, true), BOUNDS, at(tick)).closed;
+        let closed: Vec<_> = (3..9).map(&mut calm).collect();
+        assert_eq!(closed.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 0]);
+        let told = &closed[4][0];
+        assert_eq!((told.closed_at, told.state), (Some(at(7)), State::Closed));
+        assert!(told.explanation.ends_with("; back in its band since 1970-01-01T00:00Z"));
         assert_eq!(detectors.recently_closed().count(), 1);
         assert_eq!(detectors.opened_totals().len(), 1);
+        assert_eq!(detectors.tracks.len(), 0);
+    }
+
+    /// An anomaly that opened at tick 1.
+    fn open() -> Detectors {
+        let mut detectors = Detectors::default();
+        detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(0));
+        assert_eq!(detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(1)).opened.len(), 1);
+        detectors
+    }
+
+    #[test]
+    fn a_series_that_is_not_seen_is_not_calm_and_closes_in_the_end() {
+        let mut detectors = open();
+        for tick in 2..241 {
+            assert_eq!(detectors.step(vec![], BOUNDS, at(tick)), Changes::default(), "{tick}");
+        }
+        let closed = detectors.step(vec![], BOUNDS, at(241)).closed;
+        assert!(closed[0].explanation.ends_with("; not seen since 1970-01-01T00:00Z"));
+    }
+
+    #[test]
+    fn what_is_neither_rare_nor_calm_keeps_an_anomaly_open() {
+        let mut detectors = open();
+        for tick in 2..100 {
+            assert_eq!(
+                detectors.step(judged(1e-4, 5.0, true), BOUNDS, at(tick)),
+                Changes::default()
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_normal_is_told_as_such() {
+        let mut detectors = open();
+        let mut changes = Changes::default();
+        for tick in 2..7 {
+            let mut young = judged(0.5, 9.0, false);
+            young[0].2.history = SignedDuration::from_secs(tick * 15);
+            changes = detectors.step(young, BOUNDS, at(tick));
+        }
+        assert!(changes.closed[0].explanation.contains("; the new normal since"));
     }
 
     #[test]
@@ -426,9 +325,36 @@ mod tests {
 
     #[test]
     fn scores_are_in_the_unit_interval_and_rise_with_rarity() {
-        let scores = [1.0, 1e-3, 1e-8, 1e-300, 0.0].map(score);
-        assert!(scores.windows(2).all(|w| w[0] < w[1] || w[1] > 0.97));
+        let scores = [1.0, 1e-3, 1e-8, 1e-300, 0.0].map(track::score);
+        assert!(scores.windows(2).all(|w| w[0] < w[1]), "{scores:?}");
         assert!(scores.iter().all(|s| (0.0..=1.0).contains(s)));
-        assert!((score(1e-8) - 0.5).abs() < 1e-12);
+        assert!((track::score(1e-8) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn an_anomaly_goes_on_under_its_id_after_a_restart() {
+        let detectors = open();
+        let saved = postcard::to_allocvec(&detectors).unwrap();
+        let mut restored: Detectors = postcard::from_bytes(&saved).unwrap();
+        assert_eq!(restored.open(), detectors.open());
+        assert!(restored.step(judged(1e-12, 9.0, true), BOUNDS, at(2)).opened.is_empty());
+        assert_eq!(restored.open()[0].id, detectors.open()[0].id);
+    }
+
+    #[test]
+    fn closed_anomalies_are_bounded() {
+        let mut detectors = Detectors::default();
+        for round in 0..5 {
+            for tick in [0, 1] {
+                detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(round * 20 + tick));
+            }
+            for tick in 2..20 {
+                detectors.step(judged(0.9, 1.0, true), BOUNDS, at(round * 20 + tick));
+            }
+        }
+        assert_eq!(detectors.recently_closed().count(), 2);
+        let newest_first: Vec<Time> = detectors.recently_closed().map(|a| a.opened_at).collect();
+        assert_eq!(newest_first, [at(80), at(60)]);
+        assert_eq!(detectors.opened_totals()[0].1, 5);
     }
 }
