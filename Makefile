@@ -41,6 +41,7 @@ check: ## check lints, licences and bans
 	@$(say) 'lints'
 	cargo clippy --locked --all-targets -- -D warnings
 	$(say) 'licences, bans and sources of crates'
+	cargo fetch --locked
 	"$$(tests/bed/build --bin cargo-deny)/cargo-deny" --locked --offline check bans licenses sources
 
 fmt: ## format the code
