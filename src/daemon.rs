@@ -50,9 +50,9 @@ pub enum DaemonError {
     /// The server ended.
     #[error("could not go on serving HTTP")]
     Serve(#[source] std::io::Error),
-    /// No source is left to listen to.
-    #[error("every source has ended")]
-    SourcesEnded,
+    /// A source has ended, which it never should.
+    #[error("a source has ended unexpectedly; please report it with the log")]
+    SourceEnded,
 }
 
 /// Which cluster, for what is sent outside.
@@ -80,7 +80,7 @@ pub async fn run(
     let mut pipeline = Pipeline::new(settings.clone(), state);
     let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
     let options = WatchOptions::new(pipeline.kinds());
-    let _sources = sources::start(&client, &options, &changes);
+    let mut watches = sources::start(&client, &options, &changes);
     drop(changes);
     let world = World::default();
     let shared = Shared::new(pipeline.step(&world, clock.now()), &settings, clock.clone());
@@ -108,6 +108,8 @@ pub async fn run(
     };
     let outcome = tokio::select! {
         outcome = ticker.go(inbox, settings.tick) => outcome,
+        // None ends by itself: a kind that nobody follows any more must not look healthy.
+        _ = watches.join_next() => Err(DaemonError::SourceEnded),
         () = shutdown => Ok(()),
     };
     ticker.keep().await;
@@ -143,7 +145,7 @@ impl Ticker<'_> {
         loop {
             tokio::select! {
                 batch = inbox.recv() => {
-                    let Some(batch) = batch else { return Err(DaemonError::SourcesEnded) };
+                    let Some(batch) = batch else { return Err(DaemonError::SourceEnded) };
                     let now = clock.now();
                     for delta in batch {
                         self.pipeline.absorb(&mut self.world, delta, now);

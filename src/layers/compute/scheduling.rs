@@ -15,7 +15,7 @@ pub(super) static UNSCHEDULABLE: Signal = Signal {
     block: "S2.7",
     name: "compute_unschedulable_pods",
     layer: Layer::Compute,
-    help: "Workloads with pods that have no node, by what most nodes lack as the scheduler says it; binding: a volume \
+    help: "Workloads with pods that have no node, by what the nodes lack as the scheduler says it; binding: a volume \
            is waited for. Gated pods do not count. Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "workload_kind", "workload", "reason"],
@@ -80,7 +80,7 @@ const WORDS: &[(&str, &str)] = &[
     ("readwriteoncepod access mode", "rwop"),
 ];
 
-/// The reason of an unschedulable pod: what holds back the most nodes. The message lists `N <what they lack>`, ends
+/// The reason of an unschedulable pod: what the nodes lack that it could use, most of them first. The message lists `N <what they lack>`, ends
 /// with what preemption would do, and says of a claim in prose.
 fn reason(message: &str) -> &'static str {
     let message = message.to_ascii_lowercase();
@@ -95,17 +95,25 @@ fn reason(message: &str) -> &'static str {
         return "no_nodes";
     }
     let (_, causes) = facts.split_once("nodes are available: ").unwrap_or(("", facts));
-    let mut most = (0_u32, "other");
+    let mut telling = (0, 0, "other");
     for cause in causes.split(',').map(|cause| cause.trim().trim_end_matches('.')) {
-        let nodes = cause.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(1);
-        let known = WORDS.iter().find(|(words, _)| cause.contains(words));
-        if let Some((_, reason)) = known
-            && nodes > most.0
-        {
-            most = (nodes, reason);
+        let nodes = cause.split(' ').next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(1);
+        if let Some((_, reason)) = WORDS.iter().find(|(words, _)| cause.contains(words)) {
+            telling = telling.max((weight(reason), nodes, reason));
         }
     }
-    most.1
+    telling.2
+}
+
+/// Nodes that a pod is kept off by its own selector, by a taint or by a cordon say little while others lack something:
+/// a pool of tainted nodes is not why a pod finds no CPU.
+fn weight(reason: &str) -> u8 {
+    match reason {
+        "affinity" => 1,
+        "taint" => 2,
+        "cordoned" => 3,
+        _ => 4,
+    }
 }
 
 fn unschedulable(view: &View<'_>, out: &mut Verdicts) {
@@ -149,7 +157,8 @@ mod tests {
     use crate::model::record::{Condition, Object};
 
     #[test]
-    fn what_most_nodes_lack_is_the_reason() {
+    #[allow(clippy::too_many_lines)]
+    fn what_the_nodes_lack_is_the_reason() {
         let cases = [
             (
                 "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No preemption victims found.",
@@ -161,7 +170,7 @@ mod tests {
             ),
             (
                 "0/4 nodes are available: 3 node(s) had untolerated taint {a: b}, 1 Insufficient cpu.",
-                "taint",
+                "cpu",
             ),
             ("0/3 nodes are available: 3 node(s) were unschedulable.", "cordoned"),
             (
@@ -204,6 +213,15 @@ mod tests {
             (
                 "0/1 nodes are available: 1 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod.",
                 "rwop",
+            ),
+            ("0/3 nodes are available: 3 node(s) had untolerated taint(s).", "taint"),
+            (
+                "0/9 nodes are available: 1 node(s) had untolerated taint(s), 8 node(s) didn't match Pod's node affinity/selector.",
+                "taint",
+            ),
+            (
+                "0/9 nodes are available: 1 node(s) were unschedulable, 8 node(s) didn't match Pod's node affinity/selector.",
+                "cordoned",
             ),
             ("no nodes available to schedule pods", "no_nodes"),
             ("something that nobody has said before", "other"),
