@@ -245,3 +245,24 @@ fn functions_and_files_stay_small_enough_to_hold_in_the_head() {
     let long = sources().into_iter().filter(|s| s.lines.len() > 600);
     report(long.map(|s| at(&s, 600, "over 600 lines of code: split it by the job")).collect());
 }
+
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/architecture.md")).unwrap();
+    let (_, table) = page.split_once("## Invariants").unwrap();
+    let (table, _) = table.split_once("## ").unwrap();
+    let mut promises = 0;
+    for row in table.lines().filter(|l| l.starts_with("| ") && !l.starts_with("| promise")) {
+        let named: Vec<(&str, &str)> = (row.split('`').skip(1).step_by(2))
+            .filter_map(|code| code.split_once(".rs: "))
+            .collect();
+        assert!(!named.is_empty(), "no test holds: {row}");
+        for (file, test) in named {
+            let text = fs::read_to_string(root.join(format!("{file}.rs"))).unwrap_or_default();
+            assert!(text.contains(&format!("fn {test}(")), "{file}.rs has no test {test}");
+        }
+        promises += 1;
+    }
+    assert!(promises >= 9, "{promises} promises");
+}
