@@ -45,8 +45,6 @@ const SHOWN: &[Shown] = &[
     ("compute_unschedulable_pods", &[("reason", "anti_affinity"), ("workload", "apart")]),
     ("compute_unschedulable_pods", &[("reason", "spread"), ("workload", "spread")]),
     ("compute_unschedulable_pods", &[("reason", "ports"), ("workload", "ports")]),
-    ("compute_unschedulable_pods", &[("reason", "taint"), ("workload", "tainted")]),
-    ("compute_unschedulable_pods", &[("reason", "cordoned"), ("workload", "cordoned")]),
     ("compute_unschedulable_pods", &[("reason", "pods"), ("workload", "crowded")]),
     ("compute_unschedulable_pods", &[("reason", "pvc_missing"), ("workload", "claimless")]),
     ("compute_unschedulable_pods", &[("reason", "unbound_pvc"), ("workload", "unbound")]),
@@ -244,21 +242,10 @@ async fn break_scheduling(world: &World) {
     world.deployment("gpu", 1, requests("example.com/gpu", "1")).await;
     world.deployment("affinity", 1, template(json!({"nodeSelector": {"disk": "golden"}}))).await;
     let on = |node: &str| template(json!({"nodeSelector": {"kubernetes.io/hostname": node}}));
-    let taint = json!([{"key": "kubestrata.bed/taint", "effect": "NoSchedule"}]);
-    objects::patch(&world.client, "/api/v1/nodes/node-0018", &json!({"spec": {"taints": taint}}))
-        .await;
-    objects::patch(
-        &world.client,
-        "/api/v1/nodes/node-0017",
-        &json!({"spec": {"unschedulable": true}}),
-    )
-    .await;
     let mut tiny = objects::node("tiny");
     tiny["status"]["allocatable"]["pods"] = json!("0");
     objects::create(&world.client, "/api/v1/nodes", &tiny).await;
-    for (name, node) in [("tainted", "node-0018"), ("cordoned", "node-0017"), ("crowded", "tiny")] {
-        world.deployment(name, 1, on(node)).await;
-    }
+    world.deployment("crowded", 1, on("tiny")).await;
     let same = |name: &str| json!({"matchLabels": {"app": name}});
     let region = "topology.kubernetes.io/region";
     let apart = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":

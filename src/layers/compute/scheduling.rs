@@ -105,15 +105,10 @@ fn reason(message: &str) -> &'static str {
     telling.2
 }
 
-/// Nodes that a pod is kept off by its own selector, by a taint or by a cordon say little while others lack something:
-/// a pool of tainted nodes is not why a pod finds no CPU.
+/// The scheduler counts a node under the first plug-in that refuses it, and asks for cordons, taints and affinity before
+/// all else. So a node that lacks CPU is one that the pod could use, and says more than all that it is kept off.
 fn weight(reason: &str) -> u8 {
-    match reason {
-        "affinity" => 1,
-        "taint" => 2,
-        "cordoned" => 3,
-        _ => 4,
-    }
+    u8::from(!matches!(reason, "cordoned" | "taint" | "affinity"))
 }
 
 fn unschedulable(view: &View<'_>, out: &mut Verdicts) {
@@ -217,10 +212,10 @@ mod tests {
             ("0/3 nodes are available: 3 node(s) had untolerated taint(s).", "taint"),
             (
                 "0/9 nodes are available: 1 node(s) had untolerated taint(s), 8 node(s) didn't match Pod's node affinity/selector.",
-                "taint",
+                "affinity",
             ),
             (
-                "0/9 nodes are available: 1 node(s) were unschedulable, 8 node(s) didn't match Pod's node affinity/selector.",
+                "0/9 nodes are available: 5 node(s) were unschedulable, 4 node(s) had untolerated taint(s).",
                 "cordoned",
             ),
             ("no nodes available to schedule pods", "no_nodes"),
