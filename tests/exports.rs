@@ -24,12 +24,15 @@ async fn prometheus_scrapes_both_formats_and_promtool_finds_no_fault() {
     assert!(open.text().ends_with("# EOF\n"));
     let prometheus = Prometheus::start(&[&daemon.address()]).await;
     prometheus.wait_up().await;
-    let up = "sum(kubestrata_source_up)";
-    let seen = eventually(Duration::from_secs(30), "the series are there", async || {
-        prometheus.value(up).await?.ok_or_else(|| anyhow::anyhow!("no series"))
-    })
-    .await;
-    assert_eq!(seen, daemon.metrics().await.unwrap().sum("kubestrata_source_up", &[]));
+    let scraped = daemon.metrics().await.unwrap().sum("kubestrata_source_up", &[]);
+    for job in ["test", "text"] {
+        let up = format!("sum(kubestrata_source_up{{job=\"{job}\"}})");
+        let seen = eventually(Duration::from_secs(30), "the series are there", async || {
+            prometheus.value(&up).await?.ok_or_else(|| anyhow::anyhow!("no series"))
+        })
+        .await;
+        assert_eq!(seen, scraped, "{job}");
+    }
 }
 
 /// The same daemon on the embedded cluster, where ten minutes of past are seconds, tells a real collector.

@@ -25,7 +25,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these targets (`127.0.0.1:9868`) every second, as the job `test`.
+    /// Starts one that scrapes these targets (`127.0.0.1:9868`) every second: as the job `test` in the format that
+    /// Prometheus likes best, and as the job `text` in text 0.0.4.
     pub async fn start(targets: &[&str]) -> Self {
         Self::start_with(targets, &[]).await
     }
@@ -37,7 +38,11 @@ impl Prometheus {
         let config = json!({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": rules,
-            "scrape_configs": [{"job_name": "test", "static_configs": [{"targets": targets}]}],
+            "scrape_configs": [
+                {"job_name": "test", "static_configs": [{"targets": targets}]},
+                {"job_name": "text", "static_configs": [{"targets": targets}],
+                    "scrape_protocols": ["PrometheusText0.0.4"]},
+            ],
         });
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, config.to_string())
