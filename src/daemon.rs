@@ -79,7 +79,10 @@ pub async fn run(
     let (keeper, state) = Keeper::open(&settings)?;
     let mut pipeline = Pipeline::new(settings.clone(), state);
     let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
-    let options = WatchOptions::new(pipeline.kinds());
+    let options = WatchOptions {
+        longest_interval: settings.longest_interval,
+        ..WatchOptions::new(pipeline.kinds())
+    };
     let mut watches = sources::start(&client, &options, &changes);
     drop(changes);
     let world = World::default();

@@ -14,7 +14,7 @@ fn generated_pages_are_fresh() {
         ("docs/signals.md", catalog::signals_markdown()),
         ("docs/metrics.md", exports::prometheus::own_metrics_markdown()),
         ("docs/configuration.md", config::reference_markdown()),
-        ("docs/clusterrole.yaml", catalog::cluster_role_yaml(&Layer::ALL)),
+        ("docs/clusterrole.yaml", catalog::cluster_role_yaml(&Layer::ALL, &[])),
         ("docs/cli.md", kubestrata::cli::reference_markdown()),
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -133,7 +133,7 @@ fn each_room_imports_only_what_the_table_allows() {
                     broken.push(at(source, number, &message));
                 }
             }
-            if line.contains("super::super") {
+            if line.contains("super::super::") {
                 broken.push(at(source, number, "name the path from the crate, not super::super"));
             }
         }

@@ -106,7 +106,7 @@ async fn look(settings: &Settings) -> Result<Report, Failure> {
         return Ok(report);
     }
     let why = report.sources.iter().find(|(_, s, _)| !s.synced);
-    let why = why.map_or_else(String::new, |(k, s, _)| format!(" {}: {}", k.plural(), s.message));
+    let why = why.map_or_else(String::new, |(k, s, _)| format!(" {}: {}", k.source(), s.message));
     Err(Failure::usage(anyhow!("could not look at the cluster:{why}")))
 }
 

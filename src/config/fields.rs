@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::duration::{format_duration, parse_duration};
 use super::settings::{Compression, OtlpProtocol, Settings};
+use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 
 /// A value as written, in the file, the environment or a flag.
@@ -118,6 +119,31 @@ pub static FIELDS: &[Field] = &[
         "Signals that are left out.",
         |s, v| list(v).map(|l| s.disabled_signals = l),
         |s| shown_list(s.disabled_signals.iter().map(String::as_str))
+    ),
+    field!(
+        "sources.opt_in",
+        "a list of sources: secrets, configmaps, kubelet_metrics",
+        "Sources that are read only on demand: Helm's Secrets and the ConfigMaps that pods name (metadata only, though \
+         the right to list them is the right to read them), and each kubelet's metrics.",
+        |s, v| {
+            let named = |name: &String| {
+                let kind = Kind::by_source(name).filter(|k| {
+                    matches!(k, Kind::HelmSecret | Kind::ConfigMap | Kind::KubeletMetrics)
+                });
+                kind.ok_or_else(|| format!("{name:?} is no source to opt in to"))
+            };
+            s.opt_in = list(v)?.iter().map(named).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+        |s| shown_list(s.opt_in.iter().map(|k| k.source()))
+    ),
+    field!(
+        "sources.longest_interval",
+        "a duration from 1s to 1h",
+        "The longest interval at which anything is polled: leases are read every 30s, metrics every minute, reports \
+         every 5m, or as often as this says where it is shorter.",
+        |s, v| duration(v, 1, 3600).map(|d| s.longest_interval = d),
+        |s| format_duration(s.longest_interval)
     ),
     field!(
         "state.directory",

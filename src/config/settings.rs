@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 
 /// The effective configuration.
@@ -19,6 +20,10 @@ pub struct Settings {
     pub layers: Vec<Layer>,
     /// Signals that are left out, by name.
     pub disabled_signals: Vec<String>,
+    /// Sources that are read only on demand, for the rights that they take or for their cost.
+    pub opt_in: Vec<Kind>,
+    /// The longest interval at which anything is polled.
+    pub longest_interval: Duration,
     /// Where totals, baselines and open anomalies survive a restart.
     pub state: StateSettings,
     /// How series are judged against their past.
@@ -128,6 +133,8 @@ impl Default for Settings {
             tick: Duration::from_secs(15),
             layers: Layer::ALL.to_vec(),
             disabled_signals: Vec::new(),
+            opt_in: Vec::new(),
+            longest_interval: Duration::from_mins(5),
             state: StateSettings { directory: None, interval: Duration::from_secs(30) },
             baseline: BaselineSettings {
                 warm_up: Duration::from_hours(1),

@@ -54,13 +54,13 @@ impl Journal {
                     Availability::Served | Availability::Syncing => "",
                     _ => status.message.as_str(),
                 };
-                changed.entry((status.availability, message)).or_default().push(kind.plural());
+                changed.entry((status.availability, message)).or_default().push(kind.source());
             }
             let told = self.undecodable.entry(*kind).or_default();
             if status.undecodable > *told {
                 let (count, why) = (status.undecodable, &status.message);
                 warn!(
-                    source = kind.plural(),
+                    source = kind.source(),
                     count, why, "an object could not be read and is left out"
                 );
                 *told = status.undecodable;
@@ -70,7 +70,7 @@ impl Journal {
             let sources = kinds.join(", ");
             match availability {
                 Availability::Served if self.ready => info!(sources, "sources can see again"),
-                Availability::Served | Availability::Syncing => {}
+                Availability::Served | Availability::Syncing | Availability::Disabled => {}
                 Availability::Absent => {
                     info!(sources, "kinds not served, layers read without them");
                 }

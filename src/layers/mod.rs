@@ -1,6 +1,9 @@
 //! World → readings and findings. One file per layer, each a table of its signals; this one lists the layers.
 
 mod compute;
+mod conditions;
+#[cfg(test)]
+mod fixtures;
 mod storage;
 
 use crate::model::signal::{LayerSignals, Signal};

@@ -63,6 +63,40 @@ pub struct Verdict {
     pub message: String,
 }
 
+impl Verdict {
+    /// A warning that must hold for a minute, of unknown start.
+    #[must_use]
+    pub fn new(subject: Subject, labels: Labels, reason: &'static str, message: String) -> Self {
+        Self {
+            subject,
+            labels,
+            reason,
+            severity: Severity::Warning,
+            since: None,
+            dwell: SignedDuration::from_mins(1),
+            message,
+        }
+    }
+
+    /// The same, this severe.
+    #[must_use]
+    pub fn severity(self, severity: Severity) -> Self {
+        Self { severity, ..self }
+    }
+
+    /// The same, begun then, where the API says when.
+    #[must_use]
+    pub fn since(self, since: impl Into<Option<Time>>) -> Self {
+        Self { since: since.into(), ..self }
+    }
+
+    /// The same, to hold for so many seconds.
+    #[must_use]
+    pub fn dwell(self, seconds: i64) -> Self {
+        Self { dwell: SignedDuration::from_secs(seconds), ..self }
+    }
+}
+
 /// What a rule's function fills.
 #[derive(Debug, Default)]
 pub struct Verdicts(pub Vec<Verdict>);

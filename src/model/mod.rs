@@ -2,17 +2,20 @@
 
 pub mod anomaly;
 pub mod expectation;
+pub mod fields;
 pub mod finding;
 pub mod kind;
 pub mod layer;
 pub mod reading;
 pub mod record;
 pub mod report;
+pub mod selector;
 pub mod signal;
 pub mod source;
 pub mod subject;
 pub mod tally;
 pub mod text;
+pub mod value;
 pub mod view;
 pub mod world;
 

@@ -30,9 +30,9 @@ pub struct Signal {
     pub reasons: &'static [&'static str],
     /// How many series it can have at most, in words: `namespaces × storage classes × 8 reasons`.
     pub bound: &'static str,
-    /// Kinds without which it is silent.
+    /// Kinds without which it is silent. Where it names none, it needs one of those that it uses.
     pub needs: &'static [Kind],
-    /// Kinds that make it say more, but that it can do without.
+    /// Kinds that make it say more, but each of which it can do without.
     pub uses: &'static [Kind],
     /// How its series are judged against their own past.
     pub profile: Profile,
@@ -126,6 +126,26 @@ pub struct Observation<'a> {
     pub now: Time,
 }
 
+/// Labels that name an object, and its kind; the most specific first.
+pub const NAMED: &[(&str, Kind)] = &[
+    ("persistentvolumeclaim", Kind::PersistentVolumeClaim),
+    ("cronjob", Kind::CronJob),
+    ("resourcequota", Kind::ResourceQuota),
+    ("horizontalpodautoscaler", Kind::HorizontalPodAutoscaler),
+    ("poddisruptionbudget", Kind::PodDisruptionBudget),
+    ("service", Kind::Service),
+    ("ingress", Kind::Ingress),
+    ("gateway", Kind::Gateway),
+    ("apiservice", Kind::ApiService),
+    ("certificate", Kind::Certificate),
+    ("application", Kind::ArgoApplication),
+    ("kustomization", Kind::Kustomization),
+    ("helmrelease", Kind::HelmRelease),
+    ("node", Kind::Node),
+    ("storageclass", Kind::StorageClass),
+    ("driver", Kind::CsiDriver),
+];
+
 impl Signal {
     /// The object that a series of the signal is about, as its labels tell: the workload, the node, the object named
     /// by the most specific label, else the namespace, else the cluster.
@@ -141,17 +161,10 @@ impl Signal {
             let (namespace, kind, name) = (namespace.clone(), kind.clone(), name.clone());
             return WorkloadRef { namespace, kind, name }.subject();
         }
-        let named = [
-            ("persistentvolumeclaim", Kind::PersistentVolumeClaim),
-            ("cronjob", Kind::CronJob),
-            ("node", Kind::Node),
-            ("storageclass", Kind::StorageClass),
-            ("driver", Kind::CsiDriver),
-        ];
-        for (label, kind) in named {
+        for (label, kind) in NAMED {
             if let Some(name) = value(label) {
                 let scope = if kind.namespaced() { namespace } else { &none };
-                return Subject::new(kind, scope, name);
+                return Subject::new(*kind, scope, name);
             }
         }
         if namespace.is_empty() {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::kind::Kind;
+use super::kind::{Kind, Origin};
 use super::record::Time;
 
 /// What a source can see.
@@ -22,6 +22,8 @@ pub enum Availability {
     Unauthorized,
     /// The API server does not answer, or with errors.
     Unreachable,
+    /// The configuration leaves it out.
+    Disabled,
 }
 
 impl Availability {
@@ -35,17 +37,19 @@ impl Availability {
             Self::Forbidden => "forbidden",
             Self::Unauthorized => "unauthorized",
             Self::Unreachable => "unreachable",
+            Self::Disabled => "disabled",
         }
     }
 
     /// Every availability.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Syncing,
         Self::Served,
         Self::Absent,
         Self::Forbidden,
         Self::Unauthorized,
         Self::Unreachable,
+        Self::Disabled,
     ];
 }
 
@@ -72,6 +76,22 @@ pub struct SourceStatus {
     pub backoff_seconds: f64,
 }
 
+impl SourceStatus {
+    /// Whether it should follow the cluster, but has not heard of it for 5 minutes and three of its intervals.
+    #[must_use]
+    pub fn is_stale(&self, kind: Kind, now: Time) -> bool {
+        let interval = match kind.origin() {
+            Origin::Watch | Origin::Metadata => 0,
+            Origin::Poll(seconds) | Origin::Table(seconds) | Origin::Endpoint(seconds) => seconds,
+        };
+        // Whoever calls us calls when there is something to say.
+        let called = kind.origin() == Origin::Endpoint(0);
+        let limit = i64::from(interval * 3).max(300);
+        let age = self.last_sync.map(|at| now.as_second() - at.as_second());
+        self.availability == Availability::Served && !called && age.is_some_and(|age| age > limit)
+    }
+}
+
 /// What a source says of itself; [`World::apply`](super::world::World::apply) keeps the books.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceNote {
@@ -91,10 +111,4 @@ pub enum SourceNote {
         /// Which object and which field, with what was expected.
         message: String,
     },
-}
-
-/// The source of a kind, by the name that metrics give it.
-#[must_use]
-pub fn source_name(kind: Kind) -> &'static str {
-    kind.plural()
 }

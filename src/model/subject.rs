@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::kind::Kind;
+use super::record::Resource;
 use super::text::Text;
 
 /// The object that a finding or an anomaly is about. A cluster-wide one has kind `Cluster` and no name.
@@ -28,6 +29,12 @@ impl Subject {
             namespace: namespace.clone(),
             name: name.clone(),
         }
+    }
+
+    /// The subject that stands for an object without a record of its own.
+    #[must_use]
+    pub fn of(resource: &Resource) -> Self {
+        Self::new(resource.kind, &resource.meta.namespace, &resource.meta.name)
     }
 
     /// The subject of what concerns no single object.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::record::Labelled;
+
 /// A shared, immutable string: 16 bytes in a record, one allocation for all equal texts of one [`Interner`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<str>);
@@ -24,6 +26,12 @@ impl Default for Text {
     fn default() -> Self {
         thread_local!(static EMPTY: Arc<str> = Arc::from(""));
         Self(EMPTY.with(Arc::clone))
+    }
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        &self.0
     }
 }
 
@@ -98,6 +106,8 @@ pub fn stable_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
 pub struct Interner {
     texts: HashSet<Text>,
     sweep_at: usize,
+    labels: HashSet<Labelled>,
+    sweep_labels_at: usize,
 }
 
 impl Interner {
@@ -116,6 +126,26 @@ impl Interner {
         }
         let new = Text::from(s);
         self.texts.insert(new.clone());
+        new
+    }
+
+    /// The shared labels equal to these.
+    pub fn labels<'a>(&mut self, pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Labelled {
+        let mut own: Vec<(Text, Text)> =
+            pairs.map(|(key, value)| (self.text(key), self.text(value))).collect();
+        if own.is_empty() {
+            return Labelled::default();
+        }
+        own.sort_unstable();
+        let new = Labelled(own.into());
+        if let Some(known) = self.labels.get(&new) {
+            return known.clone();
+        }
+        if self.labels.len() >= self.sweep_labels_at.max(1024) {
+            self.labels.retain(|l| Arc::strong_count(&l.0) > 1);
+            self.sweep_labels_at = self.labels.len() * 2;
+        }
+        self.labels.insert(new.clone());
         new
     }
 

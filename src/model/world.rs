@@ -6,8 +6,8 @@ use hashbrown::{HashMap, HashSet};
 
 use super::kind::Kind;
 use super::record::{
-    Claim, CronJob, CsiDriver, CsiNode, Event, Job, Namespace, Node, Object, Pod, Record,
-    StorageClass, Time, Uid, Volume, VolumeAttachment, Workload,
+    Claim, CronJob, CsiDriver, CsiNode, Event, Job, Namespace, Node, Object, Pod, Record, Resource,
+    Scrape, Slice, StorageClass, Time, Uid, Volume, VolumeAttachment, Workload,
 };
 use super::source::{Availability, SourceNote, SourceStatus};
 use super::text::Text;
@@ -40,6 +40,8 @@ pub enum Delta {
     },
     /// The list that began is complete.
     Synced(Kind),
+    /// The API no longer serves the kind: its objects are gone with it.
+    Unserved(Kind),
     /// How the source of the kind is doing.
     Note(Kind, SourceNote),
 }
@@ -118,6 +120,10 @@ impl<T: Record> Store<T> {
         found && self.items.remove(key).is_some()
     }
 
+    fn clear(&mut self) {
+        self.items = HashMap::new();
+    }
+
     fn synced(&mut self) {
         let generation = self.generation;
         self.items.retain(|_, (_, seen)| *seen == generation);
@@ -160,6 +166,9 @@ pub struct World {
     pub csi_drivers: Store<CsiDriver>,
     pub csi_nodes: Store<CsiNode>,
     pub events: Store<Event>,
+    pub slices: Store<Slice>,
+    resources: BTreeMap<Kind, Store<Resource>>,
+    scrapes: BTreeMap<Kind, Store<Scrape>>,
     sources: BTreeMap<Kind, SourceStatus>,
     tombstones: Tombstones,
 }
@@ -256,6 +265,18 @@ macro_rules! each {
                 let $store = &mut $world.events;
                 $body
             }
+            Kind::EndpointSlice => {
+                let $store = &mut $world.slices;
+                $body
+            }
+            kind if kind.is_resource() => {
+                let $store = $world.resources.entry(kind).or_default();
+                $body
+            }
+            kind => {
+                let $store = $world.scrapes.entry(kind).or_default();
+                $body
+            }
         }
     };
 }
@@ -280,6 +301,17 @@ impl World {
                 }
                 source.synced = true;
                 alive(source, now);
+            }
+            Delta::Unserved(kind) => {
+                each!(self, kind, store => store.clear());
+                let source = self.sources.entry(kind).or_default();
+                *source = SourceStatus {
+                    availability: Availability::Absent,
+                    message: "the API server does not serve it".to_owned(),
+                    ..std::mem::take(source)
+                };
+                source.synced = false;
+                source.failing_since.get_or_insert(now);
             }
             Delta::Note(kind, note) => self.note(kind, note, now),
         }
@@ -306,6 +338,9 @@ impl World {
             Object::CsiDriver(o) => self.csi_drivers.is_stale(o),
             Object::CsiNode(o) => self.csi_nodes.is_stale(o),
             Object::Event(o) => self.events.is_stale(o),
+            Object::Slice(o) => self.slices.is_stale(o),
+            Object::Resource(o) => self.resources.get(&o.kind).is_some_and(|s| s.is_stale(o)),
+            Object::Scrape(_) | Object::Audit(_) => false,
         }
     }
 
@@ -319,6 +354,18 @@ impl World {
             Kind::DaemonSet => Some(&self.daemon_sets),
             _ => None,
         }
+    }
+
+    /// The objects of a kind that has no record of its own; `None` before there was any.
+    #[must_use]
+    pub fn resources(&self, kind: Kind) -> Option<&Store<Resource>> {
+        self.resources.get(&kind)
+    }
+
+    /// The last answers of an endpoint's instances; `None` before there was any.
+    #[must_use]
+    pub fn scrapes(&self, kind: Kind) -> Option<&Store<Scrape>> {
+        self.scrapes.get(&kind)
     }
 
     /// How many objects of a kind there are.
@@ -341,6 +388,9 @@ impl World {
             Kind::CsiDriver => self.csi_drivers.len(),
             Kind::CsiNode => self.csi_nodes.len(),
             Kind::Event => self.events.len(),
+            Kind::EndpointSlice => self.slices.len(),
+            kind if kind.is_resource() => self.resources.get(&kind).map_or(0, Store::len),
+            kind => self.scrapes.get(&kind).map_or(0, Store::len),
         }
     }
 
@@ -398,6 +448,10 @@ impl World {
             Object::CsiDriver(o) => self.csi_drivers.upsert(*o),
             Object::CsiNode(o) => self.csi_nodes.upsert(*o),
             Object::Event(o) => self.events.upsert(*o),
+            Object::Slice(o) => self.slices.upsert(*o),
+            Object::Resource(o) => self.resources.entry(o.kind).or_default().upsert(*o),
+            Object::Scrape(o) => self.scrapes.entry(o.kind).or_default().upsert(*o),
+            Object::Audit(_) => {}
         }
     }
 

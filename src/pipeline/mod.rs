@@ -90,7 +90,7 @@ impl Pipeline {
     /// The kinds that the enabled signals read.
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {
-        sight::kinds_of(&self.signals)
+        sight::kinds_of(&self.signals, &self.settings.opt_in)
     }
 
     /// Takes a change in: what it tells is counted, then the world holds it. A late or repeated change counts nothing.

@@ -16,9 +16,15 @@ const STALE_AFTER: SignedDuration = SignedDuration::from_mins(5);
 pub(super) fn absence(signal: &Signal, world: &World, now: Time) -> Option<(Kind, Availability)> {
     let blind = |kind: &Kind| {
         let status = world.source_ref(*kind);
-        let reason = status.map_or(Some(Availability::Syncing), |s| blindness(s, now))?;
+        let unknown = if kind.is_opt_in() { Availability::Disabled } else { Availability::Syncing };
+        let reason = status.map_or(Some(unknown), |s| blindness(s, now))?;
         Some((*kind, reason))
     };
+    if signal.needs.is_empty() && !signal.uses.is_empty() {
+        // It speaks of whatever of these can be seen, and needs one.
+        let reasons: Option<Vec<_>> = signal.uses.iter().map(blind).collect();
+        return reasons?.into_iter().min_by_key(|(_, reason)| std::cmp::Reverse(*reason as u8));
+    }
     signal.needs.iter().find_map(blind)
 }
 
@@ -28,7 +34,9 @@ fn blindness(source: &SourceStatus, now: Time) -> Option<Availability> {
     }
     match source.availability {
         Availability::Served | Availability::Syncing => None,
-        Availability::Absent | Availability::Forbidden => Some(source.availability),
+        Availability::Absent | Availability::Forbidden | Availability::Disabled => {
+            Some(source.availability)
+        }
         Availability::Unauthorized | Availability::Unreachable => {
             let failing = source.failing_since.map(|since| now.duration_since(since));
             failing.is_some_and(|d| d > STALE_AFTER).then_some(source.availability)
@@ -40,23 +48,29 @@ fn blindness(source: &SourceStatus, now: Time) -> Option<Availability> {
 #[must_use]
 pub(super) fn ready(kinds: &[Kind], world: &World) -> bool {
     let status = |kind: &Kind| world.source_ref(*kind);
-    let settled = |source: &SourceStatus| {
-        source.synced
-            || matches!(source.availability, Availability::Absent | Availability::Forbidden)
+    let settled = |kind: &Kind| {
+        status(kind).is_some_and(|source| match source.availability {
+            _ if source.synced => true,
+            Availability::Absent | Availability::Forbidden | Availability::Disabled => true,
+            // What others serve may be away while the API server is there.
+            Availability::Unreachable => !(kind.is_built_in() && kind.is_resource()),
+            _ => false,
+        })
     };
-    kinds.iter().all(|k| status(k).is_some_and(settled))
-        && kinds.iter().any(|k| status(k).is_some_and(|s| s.synced))
+    kinds.iter().all(settled) && kinds.iter().any(|k| status(k).is_some_and(|s| s.synced))
 }
 
-/// The kinds that these signals need or use, in the order in which sources start.
+/// The kinds that these signals need or use, in the order in which sources start; those that are read only on demand
+/// where `opted` in.
 #[must_use]
-pub(super) fn kinds_of(signals: &[&'static Signal]) -> Vec<Kind> {
+pub(super) fn kinds_of(signals: &[&'static Signal], opted: &[Kind]) -> Vec<Kind> {
     let wanted = |kind: &Kind| {
         signals.iter().any(|s| s.needs.contains(kind) || s.uses.contains(kind))
             // Every rule about the population asks for namespaces and owners.
             || matches!(kind, Kind::Namespace)
     };
-    Kind::ALL.iter().copied().filter(wanted).collect()
+    let allowed = |kind: &Kind| !kind.is_opt_in() || opted.contains(kind);
+    Kind::ALL.iter().copied().filter(wanted).filter(allowed).collect()
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl From<&watcher::Error> for Failure {
 }
 
 impl Failure {
-    fn of_status(code: u16, message: &str) -> Self {
+    pub(super) fn of_status(code: u16, message: &str) -> Self {
         let availability = match code {
             401 => Availability::Unauthorized,
             403 => Availability::Forbidden,
@@ -70,7 +70,7 @@ impl Failure {
         Self { availability, code: Some(code), message: format!("{message} ({code})") }
     }
 
-    fn unreachable(message: &str) -> Self {
+    pub(super) fn unreachable(message: &str) -> Self {
         Self { availability: Availability::Unreachable, code: None, message: message.to_owned() }
     }
 }

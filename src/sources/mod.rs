@@ -4,19 +4,36 @@
 //! a bounded channel makes a slow reader slow the watch down rather than fill the memory.
 
 mod client;
+mod discovery;
 mod failure;
 mod list;
+mod poll;
 mod raw;
+mod supervisor;
 mod watch;
 mod wire;
 
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
 pub use list::list_once;
-pub use watch::{WatchOptions, start};
+pub use watch::WatchOptions;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::model::kind::Kind;
 use crate::model::text::Interner;
 use crate::model::world::Delta;
+
+/// Starts what follows the kinds of `options`. It ends when `out` closes, or with the set.
+pub fn start(
+    client: &kube::Client,
+    options: &WatchOptions,
+    out: &mpsc::Sender<Vec<Delta>>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(supervisor::supervise(client.clone(), options.clone(), out.clone()));
+    tasks
+}
 
 /// Directives that any log filter must have: the client logs the whole body of an answer that it can't read, secrets
 /// included, and its watcher repeats what [`SourceNote`](crate::model::source::SourceNote) tells.

@@ -7,7 +7,8 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::ApiResource;
+use kube::core::{ApiResource, PartialObjectMeta};
+use kube::runtime::watcher;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -77,6 +78,18 @@ impl fmt::Debug for Raw {
     }
 }
 
+/// An event about an object of which only the metadata is read, as one about an object without a body.
+pub(super) fn of_metadata(event: watcher::Event<PartialObjectMeta<Raw>>) -> watcher::Event<Raw> {
+    use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+    match event {
+        Init => Init,
+        InitApply(object) => InitApply(Raw::of_meta(object.metadata)),
+        InitDone => InitDone,
+        Apply(object) => Apply(Raw::of_meta(object.metadata)),
+        Delete(object) => Delete(Raw::of_meta(object.metadata)),
+    }
+}
+
 impl Resource for Raw {
     type DynamicType = ApiResource;
     type Scope = kube::core::DynamicResourceScope;
@@ -111,6 +124,14 @@ impl Resource for Raw {
 }
 
 impl Raw {
+    /// An object of which only the metadata is read.
+    pub(super) fn of_meta(meta: ObjectMeta) -> Self {
+        let json = serde_json::to_string(&serde_json::json!({ "metadata": meta }));
+        let json =
+            json.and_then(RawValue::from_string).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        Self { meta, json }
+    }
+
     fn key(&self, texts: &mut Interner) -> Key {
         let mut text =
             |value: &Option<String>| value.as_deref().map_or_else(Text::default, |v| texts.text(v));

@@ -4,17 +4,18 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::core::{ApiResource, GroupVersionKind};
+use futures::stream::BoxStream;
+use kube::core::{ApiResource, PartialObjectMeta};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, InitialListStrategy, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tracing::debug;
 
+use super::discovery::resource;
 use super::failure::Failure;
-use super::raw::Raw;
-use crate::model::kind::Kind;
+use super::raw::{self, Raw};
+use crate::model::kind::{Kind, Origin};
 use crate::model::source::SourceNote;
 use crate::model::text::Interner;
 use crate::model::world::Delta;
@@ -34,6 +35,10 @@ pub(super) const EVENT_SELECTOR: &str = "reason!=Pulled,reason!=Pulling,reason!=
      reason!=Scheduled,reason!=SuccessfulCreate,reason!=SuccessfulDelete,reason!=ScalingReplicaSet,\
      reason!=LeaderElection,reason!=Sync,reason!=Info";
 
+/// The Secrets in which Helm keeps its releases.
+pub(super) const HELM_LABELS: &str = "owner=helm";
+pub(super) const HELM_FIELDS: &str = "type=helm.sh/release.v1";
+
 /// How the cluster is followed.
 #[derive(Clone, Debug)]
 pub struct WatchOptions {
@@ -45,6 +50,10 @@ pub struct WatchOptions {
     pub list_patience: Duration,
     /// How often a quiet watch says that it is alive.
     pub life_sign: Duration,
+    /// How often the API server is asked what it serves.
+    pub discovery: Duration,
+    /// The longest interval at which anything is polled; kinds have shorter ones of their own.
+    pub longest_interval: Duration,
 }
 
 impl WatchOptions {
@@ -56,48 +65,48 @@ impl WatchOptions {
             slow_retry: Duration::from_secs(20),
             list_patience: Duration::from_secs(30),
             life_sign: Duration::from_secs(10),
+            discovery: Duration::from_secs(20),
+            longest_interval: Duration::from_mins(5),
         }
     }
 }
 
-/// Starts one task per kind. They end when `out` closes, or with the set.
-pub fn start(
-    client: &Client,
-    options: &WatchOptions,
-    out: &mpsc::Sender<Vec<Delta>>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    for kind in options.kinds.iter().copied() {
-        let follower = Follower {
-            kind,
-            apis: apis(client, kind),
-            api: 0,
-            streaming: true,
-            options: options.clone(),
-            backoff: DefaultBackoff::default(),
-            texts: Interner::default(),
-            out: out.clone(),
-        };
-        tasks.spawn(follower.follow());
+/// Where the kind is served: Events by two APIs that show the same objects, of which a role may grant only one.
+pub(super) fn apis(client: &Client, kind: Kind, api: &ApiResource) -> Vec<Api<Raw>> {
+    let all = |api: &ApiResource| Api::all_with(client.clone(), api);
+    match kind {
+        Kind::Event => vec![all(api), all(&resource("", "v1", kind.name(), kind.plural()))],
+        _ => vec![all(api)],
     }
-    tasks
 }
 
-/// Where the kind is served: Events by two APIs that show the same objects, of which a role may grant only one.
-pub(super) fn apis(client: &Client, kind: Kind) -> Vec<Api<Raw>> {
-    let resource = |group: &str| {
-        let gvk = GroupVersionKind::gvk(group, kind.version(), kind.name());
-        Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&gvk, kind.plural()))
+/// Follows a kind until `out` closes.
+pub(super) async fn follow(
+    client: Client,
+    kind: Kind,
+    api: ApiResource,
+    options: WatchOptions,
+    out: mpsc::Sender<Vec<Delta>>,
+) {
+    let follower = Follower {
+        kind,
+        apis: apis(&client, kind, &api),
+        metadata: Api::all_with(client, &api),
+        api: 0,
+        streaming: true,
+        options,
+        backoff: DefaultBackoff::default(),
+        texts: Interner::default(),
+        out,
     };
-    match kind {
-        Kind::Event => vec![resource(kind.group()), resource("")],
-        _ => vec![resource(kind.group())],
-    }
+    follower.follow().await;
 }
 
 struct Follower {
     kind: Kind,
     apis: Vec<Api<Raw>>,
+    /// The same kind, for those of which only metadata is read.
+    metadata: Api<PartialObjectMeta<Raw>>,
     api: usize,
     streaming: bool,
     options: WatchOptions,
@@ -136,13 +145,26 @@ impl Follower {
         if self.streaming {
             config.initial_list_strategy = InitialListStrategy::StreamingList;
         }
-        if self.kind == Kind::Event { config.fields(EVENT_SELECTOR) } else { config }
+        match self.kind {
+            Kind::Event => config.fields(EVENT_SELECTOR),
+            Kind::HelmSecret => config.labels(HELM_LABELS).fields(HELM_FIELDS),
+            _ => config,
+        }
+    }
+
+    /// The objects themselves, or their metadata dressed as objects.
+    fn stream(&self) -> BoxStream<'static, Result<Event<Raw>, watcher::Error>> {
+        match self.kind.origin() {
+            Origin::Metadata => watcher(self.metadata.clone(), self.config())
+                .map(|event| event.map(raw::of_metadata))
+                .boxed(),
+            _ => watcher(self.apis[self.api].clone(), self.config()).boxed(),
+        }
     }
 
     /// Follows one watcher until it has to be given up.
     async fn watch(&mut self) -> End {
-        let stream = watcher(self.apis[self.api].clone(), self.config()).ready_chunks(BATCH);
-        futures::pin_mut!(stream);
+        let mut stream = self.stream().ready_chunks(BATCH);
         let (mut listing, mut failing) = (true, false);
         loop {
             let patience =

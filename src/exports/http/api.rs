@@ -106,7 +106,7 @@ pub(super) async fn signals(State(shared): State<Shared>) -> Json<Value> {
             Series::Values(values) => (values.len(), Value::Null),
             Series::Histograms(histograms) => (histograms.len(), Value::Null),
             Series::Absent { kind, reason } => {
-                (0, json!({"source": kind.plural(), "reason": reason}))
+                (0, json!({"source": kind.source(), "reason": reason}))
             }
         };
         json!({
@@ -127,7 +127,7 @@ pub(super) async fn sources(State(shared): State<Shared>) -> Json<Value> {
     let report = shared.report();
     let all = report.sources.iter().map(|(kind, status, objects)| {
         let mut json = json!(status);
-        json["source"] = json!(kind.plural());
+        json["source"] = json!(kind.source());
         json["objects"] = json!(objects);
         json
     });

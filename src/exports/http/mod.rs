@@ -92,7 +92,7 @@ async fn readyz(State(shared): State<Shared>) -> Response {
     let waiting = report.sources.iter().filter(|(_, status, _)| !status.synced);
     let lines = waiting.map(|(kind, status, _)| {
         let why = if status.message.is_empty() { "" } else { ": " };
-        format!("{} {}{why}{}\n", kind.plural(), status.availability.name(), status.message)
+        format!("{} {}{why}{}\n", kind.source(), status.availability.name(), status.message)
     });
     let told: String = std::iter::once("not synced\n".to_owned()).chain(lines).collect();
     (StatusCode::SERVICE_UNAVAILABLE, told).into_response()

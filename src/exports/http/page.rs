@@ -147,7 +147,7 @@ fn blindness(page: &mut String, report: &Report) {
             page,
             "<li><b>{}</b> <span class=\"subject\">{}</span> {}</li>",
             status.availability.name(),
-            kind.plural(),
+            kind.source(),
             escape(&status.message),
         );
     }

@@ -153,7 +153,7 @@ pub static OWN_METRICS: &[OwnMetric] = &[
         if let Series::Absent { kind, reason } = s.series {
             out.push(&[
                 ("layer", s.signal.layer.name()), ("signal", s.signal.name),
-                ("source", kind.plural()), ("reason", reason.name()),
+                ("source", kind.source()), ("reason", reason.name()),
             ], 1.0);
         }
     }),
@@ -161,9 +161,11 @@ pub static OWN_METRICS: &[OwnMetric] = &[
         "Whether a source follows the cluster.",
         |c, out| source(c, out, |s, _| Some(f64::from(u8::from(s.availability == Availability::Served))))),
     own!(gauge "kubestrata_source_state", Count, ["source", "state"],
-    "1 for the state of a source: syncing, served, absent, forbidden, unauthorized or unreachable.",
+    "1 for the state of a source: syncing, served, stale (served, but not heard of for 5 minutes and 3 of its \
+     intervals), absent, forbidden, unauthorized or unreachable.",
     |c, out| for (kind, status, _) in &c.report.sources {
-        out.push(&[("source", kind.plural()), ("state", status.availability.name())], 1.0);
+        let state = if status.is_stale(*kind, c.report.at) { "stale" } else { status.availability.name() };
+        out.push(&[("source", kind.source()), ("state", state)], 1.0);
     }),
     own!(gauge "kubestrata_source_last_sync_timestamp_seconds", Seconds, ["source"],
         "When a source last heard of the cluster, in seconds since the epoch.",
@@ -268,7 +270,7 @@ fn source(
 ) {
     for (kind, status, objects) in &context.report.sources {
         if let Some(value) = value(status, *objects) {
-            out.push(&[("source", kind.plural())], value);
+            out.push(&[("source", kind.source())], value);
         }
     }
 }

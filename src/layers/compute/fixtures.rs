@@ -4,29 +4,14 @@ use crate::model::finding::{Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::reading::{Reading, Readings};
 use crate::model::record::{
-    Condition, Container, ContainerState, Event, Meta, Node, Object, ObjectRef, Owner, Phase, Pod,
-    Resources, Status, Time, Uid, Workload,
+    Container, ContainerState, Event, Meta, Node, Object, ObjectRef, Owner, Phase, Pod, Resources,
+    Status, Uid, Workload,
 };
 use crate::model::signal::{Read, Signal};
 use crate::model::view::View;
 use crate::model::world::{Delta, World};
 
-/// The moment at which tests look, in seconds since the epoch.
-pub(super) const NOW: i64 = 1_000_000;
-
-pub(super) fn ago(seconds: i64) -> Time {
-    Time::from_second(NOW - seconds).unwrap()
-}
-
-pub(super) fn meta(namespace: &str, name: &str, age: i64) -> Meta {
-    Meta {
-        namespace: namespace.into(),
-        name: name.into(),
-        uid: Uid::parse(&format!("{namespace}/{name}")),
-        created: ago(age),
-        ..Meta::default()
-    }
-}
+pub(super) use crate::layers::fixtures::{ago, condition, meta};
 
 /// The pod `shop/<name>` of the Deployment `web`, an hour old, running on `n1`.
 pub(super) fn pod(name: &str) -> Pod {
@@ -68,11 +53,6 @@ pub(super) fn node(name: &str) -> Node {
         conditions: [condition("Ready", Status::True, "KubeletReady", 86_400)].into(),
         ..Node::default()
     }
-}
-
-pub(super) fn condition(kind: &str, status: Status, reason: &str, age: i64) -> Condition {
-    let (kind, reason) = (kind.into(), reason.into());
-    Condition { kind, status, reason, message: "".into(), since: Some(ago(age)) }
 }
 
 /// An event about an object of `shop`, last seen a minute ago.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::labelled::Labelled;
 use crate::model::text::Text;
 
 /// A point in time, UTC. Kubernetes' own times have a resolution of one second.
@@ -61,6 +62,23 @@ pub struct Meta {
     pub owner: Option<Box<Owner>>,
     /// What still has to be done before the object may go.
     pub finalizers: Box<[Text]>,
+    /// Its labels; kept of the kinds that selectors ask for.
+    pub labels: Labelled,
+    /// The few annotations that signals read.
+    pub annotations: Labelled,
+    /// Who wrote its spec, and when last; kept of the kinds that people and controllers write both.
+    pub managers: Box<[Manager]>,
+}
+
+/// One entry of `managedFields` about the spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// Such as `kubectl-edit` or `helm`.
+    pub name: Text,
+    /// When it last changed what it writes.
+    pub at: Option<Time>,
+    /// `scale` where it wrote through that subresource; else empty.
+    pub subresource: Text,
 }
 
 impl Default for Meta {
@@ -75,6 +93,9 @@ impl Default for Meta {
             generation: 0,
             owner: None,
             finalizers: Box::default(),
+            labels: Labelled::default(),
+            annotations: Labelled::default(),
+            managers: Box::default(),
         }
     }
 }

@@ -1,23 +1,33 @@
 //! What is kept of each object? Only the fields that signals read, in slim records with shared strings.
 
+mod audit;
 mod batch;
 mod event;
+mod labelled;
 mod meta;
 mod node;
 mod pod;
+mod resource;
+mod scrape;
+mod slice;
 mod storage;
 mod workload;
 
+pub use audit::{AuditEvent, Refusal};
 pub use batch::{CronJob, Job};
 pub use event::{Event, ObjectRef};
-pub use meta::{Condition, Meta, Namespace, Owner, Status, Time, Uid, condition};
+pub use labelled::Labelled;
+pub use meta::{Condition, Manager, Meta, Namespace, Owner, Status, Time, Uid, condition};
 pub use node::{Effect, Node, Resources, Taint};
 pub use pod::{Container, ContainerState, Phase, Pod, Role, Termination};
+pub use resource::Resource;
+pub use scrape::{Sample, Scrape};
+pub use slice::{Endpoint, Slice};
 pub use storage::{
     AttachError, BindingMode, Claim, ClaimPhase, ClaimRef, CsiDriver, CsiNode, NodeDriver, Reclaim,
     StorageClass, Volume, VolumeAttachment, VolumeCondition, VolumePhase,
 };
-pub use workload::{Strategy, Workload};
+pub use workload::{Reference, Strategy, Template, Workload};
 
 use super::kind::Kind;
 
@@ -39,6 +49,12 @@ pub enum Object {
     CsiDriver(Box<CsiDriver>),
     CsiNode(Box<CsiNode>),
     Event(Box<Event>),
+    Slice(Box<Slice>),
+    /// An object of a kind that has no record of its own.
+    Resource(Box<Resource>),
+    Scrape(Box<Scrape>),
+    /// Counted, never held.
+    Audit(Box<AuditEvent>),
 }
 
 impl Object {
@@ -59,6 +75,10 @@ impl Object {
             Self::CsiDriver(o) => &o.meta,
             Self::CsiNode(o) => &o.meta,
             Self::Event(o) => &o.meta,
+            Self::Slice(o) => &o.meta,
+            Self::Resource(o) => &o.meta,
+            Self::Scrape(o) => &o.meta,
+            Self::Audit(o) => &o.meta,
         }
     }
 
@@ -79,6 +99,10 @@ impl Object {
             Self::CsiDriver(_) => Kind::CsiDriver,
             Self::CsiNode(_) => Kind::CsiNode,
             Self::Event(_) => Kind::Event,
+            Self::Slice(_) => Kind::EndpointSlice,
+            Self::Resource(o) => o.kind,
+            Self::Scrape(o) => o.kind,
+            Self::Audit(_) => Kind::Audit,
         }
     }
 }
@@ -105,5 +129,8 @@ records!(
     VolumeAttachment,
     CsiDriver,
     CsiNode,
-    Event
+    Event,
+    Slice,
+    Resource,
+    Scrape
 );

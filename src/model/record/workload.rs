@@ -1,5 +1,6 @@
 //! What is kept of Deployments, ReplicaSets, StatefulSets and DaemonSets? The same few numbers, under one name each.
 
+use super::labelled::Labelled;
 use super::meta::{Condition, Meta, condition};
 use crate::model::kind::Kind;
 use crate::model::text::Text;
@@ -53,8 +54,48 @@ pub struct Workload {
     pub revision: u64,
     /// StatefulSet only: names of `spec.volumeClaimTemplates`.
     pub claim_templates: Box<[Text]>,
+    /// What its pods are made from; not kept of ReplicaSets that a Deployment owns.
+    pub template: Option<Box<Template>>,
     /// `status.conditions`.
     pub conditions: Box<[Condition]>,
+}
+
+/// What of a pod template is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Template {
+    /// Labels of the pods.
+    pub labels: Labelled,
+    /// The annotations of the pods that signals read.
+    pub annotations: Labelled,
+    /// Names of the containers' ports, where they have one, and their numbers.
+    pub ports: Box<[(Text, u16)]>,
+    /// What the pods need to start.
+    pub references: Box<[Reference]>,
+    /// `serviceAccountName`; empty for the namespace's own.
+    pub service_account: Text,
+    /// Every main container has a readiness probe.
+    pub has_readiness: bool,
+    /// Every main container requests CPU and memory.
+    pub has_requests: bool,
+    /// Every main container limits its memory.
+    pub has_memory_limit: bool,
+    /// An image has the tag `latest`, or neither tag nor digest.
+    pub floating_image: bool,
+    /// A container is privileged.
+    pub privileged: bool,
+    /// A volume is a directory of the node.
+    pub host_path: bool,
+    /// `hostNetwork`.
+    pub host_network: bool,
+}
+
+/// A ConfigMap or Secret that a pod template names and cannot do without.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reference {
+    /// [`Kind::ConfigMap`] or [`Kind::HelmSecret`], which stands for all Secrets.
+    pub kind: Kind,
+    /// Its name, in the workload's namespace.
+    pub name: Text,
 }
 
 impl Workload {
@@ -79,6 +120,7 @@ impl Workload {
             revisions_differ: false,
             revision: 0,
             claim_templates: Box::default(),
+            template: None,
             conditions: Box::default(),
         }
     }

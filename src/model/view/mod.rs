@@ -4,10 +4,13 @@ mod context;
 mod events;
 mod owners;
 mod population;
+mod resources;
+mod services;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::record::{Event, Pod, Record, Time};
+use super::kind::Kind;
+use super::record::{Event, Pod, Record, Resource, Time};
 use super::subject::WorkloadRef;
 use super::text::Text;
 use super::world::World;
@@ -15,6 +18,8 @@ use super::world::World;
 pub use context::NodeContext;
 pub use events::STILL_SPEAKS;
 pub use owners::{job_workload, roll_up};
+pub use resources::Origin;
+pub use services::Endpoints;
 
 /// The world at one moment, indexed for reading. Built once a tick.
 #[derive(Debug)]
@@ -30,6 +35,9 @@ pub struct View<'a> {
     events: HashMap<(Text, Text, Text), Vec<&'a Event>>,
     terminating: HashSet<Text>,
     idle: HashSet<WorkloadRef>,
+    by_namespace: HashMap<Text, Vec<usize>>,
+    resources: HashMap<Kind, Vec<&'a Resource>>,
+    endpoints: HashMap<(Text, Text), Endpoints>,
 }
 
 impl<'a> View<'a> {
@@ -52,12 +60,21 @@ impl<'a> View<'a> {
             events: HashMap::new(),
             terminating: HashSet::new(),
             idle: HashSet::new(),
+            by_namespace: HashMap::new(),
+            resources: HashMap::new(),
+            endpoints: HashMap::new(),
         };
         for (index, (pod, workload)) in view.pods.iter().enumerate() {
             match view.by_workload.get_mut(workload) {
                 Some(members) => members.push(index),
                 None => {
                     view.by_workload.insert(workload.clone(), vec![index]);
+                }
+            }
+            match view.by_namespace.get_mut(&pod.meta.namespace) {
+                Some(members) => members.push(index),
+                None => {
+                    view.by_namespace.insert(pod.meta.namespace.clone(), vec![index]);
                 }
             }
             if !pod.node.is_empty() {
@@ -77,6 +94,8 @@ impl<'a> View<'a> {
             events.sort_unstable_by_key(|e| (e.last, e.meta.uid));
         }
         view.index_population();
+        view.index_resources();
+        view.index_endpoints();
         view
     }
 
@@ -94,6 +113,11 @@ impl<'a> View<'a> {
     /// The pods bound to a node, all of them.
     pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &'a Pod> + '_ {
         self.at(self.by_node.get(node))
+    }
+
+    /// The pods of a namespace, all of them.
+    pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &'a Pod> + '_ {
+        self.at(self.by_namespace.get(namespace))
     }
 
     /// The pods that name a claim, all of them.

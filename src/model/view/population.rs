@@ -4,7 +4,7 @@ use super::View;
 use crate::model::kind::Kind;
 use crate::model::reading::Labels;
 use crate::model::record::{Phase, Pod, Status, Workload};
-use crate::model::signal::Signal;
+use crate::model::signal::{NAMED, Signal};
 use crate::model::source::Availability;
 use crate::model::subject::WorkloadRef;
 use crate::model::text::Text;
@@ -90,6 +90,18 @@ impl<'a> View<'a> {
             && self.world.nodes.get("", node).is_none()
         {
             return false;
+        }
+        for (label, kind) in NAMED {
+            // A kind that has no record of its own, and nothing else that stands for it.
+            if let (Some(name), Some(store)) = (value(label), self.world.resources(*kind))
+                && self.sees(*kind)
+            {
+                let none = Text::default();
+                let namespace = if kind.namespaced() { value("namespace") } else { None };
+                if store.get(namespace.unwrap_or(&none), name).is_none() {
+                    return false;
+                }
+            }
         }
         let (Some(namespace), Some(kind), Some(name)) =
             (value("namespace"), value("workload_kind"), value("workload"))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{message, text};
-use crate::model::record::{Condition, Meta, Owner, Status, Time, Uid};
+use crate::model::record::{Condition, Labelled, Manager, Meta, Owner, Status, Time, Uid};
 use crate::model::text::Interner;
 
 #[derive(Default, Deserialize)]
@@ -20,8 +20,17 @@ pub(in crate::sources) struct WireMeta {
     generation: Option<i64>,
     owner_references: Option<Vec<WireOwner>>,
     finalizers: Option<Vec<String>>,
-    labels: Option<Chosen>,
+    labels: Option<BTreeMap<String, String>>,
     annotations: Option<Chosen>,
+    managed_fields: Option<Vec<WireManager>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireManager {
+    manager: Option<String>,
+    time: Option<Time>,
+    subresource: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -35,13 +44,9 @@ struct WireOwner {
     controller: Option<bool>,
 }
 
-/// The few labels and annotations that signals read: `kubectl.kubernetes.io/last-applied-configuration` and its like
-/// hold whole objects, secrets included.
-const CHOSEN: [&str; 16] = [
-    "pod-template-hash",
-    "topology.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/zone",
-    "node.kubernetes.io/instance-type",
+/// The few annotations that signals read: `kubectl.kubernetes.io/last-applied-configuration` and its like hold whole
+/// objects, secrets included.
+const CHOSEN: &[&str] = &[
     "kubernetes.io/config.mirror",
     "deployment.kubernetes.io/revision",
     "helm.sh/hook",
@@ -55,6 +60,33 @@ const CHOSEN: [&str; 16] = [
     "starved_resource",
     "offending_containers",
 ];
+
+/// Those of them that stay with the object's metadata, because no record has a field for them.
+const KEPT: &[&str] = &[
+    "argocd.argoproj.io/refresh",
+    "argocd.argoproj.io/skip-reconcile",
+    "argocd.argoproj.io/tracking-id",
+    "ingressclass.kubernetes.io/is-default-class",
+    "instrumentation.opentelemetry.io/inject-apache-httpd",
+    "instrumentation.opentelemetry.io/inject-dotnet",
+    "instrumentation.opentelemetry.io/inject-go",
+    "instrumentation.opentelemetry.io/inject-java",
+    "instrumentation.opentelemetry.io/inject-nginx",
+    "instrumentation.opentelemetry.io/inject-nodejs",
+    "instrumentation.opentelemetry.io/inject-python",
+    "instrumentation.opentelemetry.io/inject-sdk",
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "kubernetes.io/ingress.class",
+    "kustomize.toolkit.fluxcd.io/revision",
+    "kyverno.io/last-request-time",
+    "meta.helm.sh/release-name",
+    "meta.helm.sh/release-namespace",
+    "prometheus.io/scrape",
+    "sidecar.opentelemetry.io/inject",
+];
+
+/// The one of which only the presence is kept.
+const PRESENCE: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 #[derive(Default)]
 struct Chosen(BTreeMap<&'static str, String>);
@@ -73,9 +105,13 @@ impl<'de> Deserialize<'de> for Chosen {
             ) -> Result<Chosen, A::Error> {
                 let mut chosen = Chosen::default();
                 while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-                    match CHOSEN.iter().find(|c| **c == key) {
-                        Some(key) => {
+                    match CHOSEN.iter().chain(KEPT).find(|c| **c == key) {
+                        Some(key) if *key != PRESENCE => {
                             chosen.0.insert(key, map.next_value()?);
+                        }
+                        Some(key) => {
+                            map.next_value::<serde::de::IgnoredAny>()?;
+                            chosen.0.insert(key, String::new());
                         }
                         None => {
                             map.next_value::<serde::de::IgnoredAny>()?;
@@ -92,12 +128,49 @@ impl<'de> Deserialize<'de> for Chosen {
 impl WireMeta {
     /// A label that signals read.
     pub(super) fn label(&self, key: &str) -> Option<&str> {
-        self.labels.as_ref()?.0.get(key).map(String::as_str)
+        self.labels.as_ref()?.get(key).map(String::as_str)
     }
 
     /// An annotation that signals read.
     pub(super) fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.0.get(key).map(String::as_str)
+    }
+
+    /// Whether a controller owns the object.
+    pub(super) fn is_owned(&self) -> bool {
+        self.owner_references.iter().flatten().any(|o| o.controller == Some(true))
+    }
+
+    /// The metadata with its labels and who wrote the spec, for the kinds of which signals ask for them.
+    pub(super) fn record_whole(&self, texts: &mut Interner) -> Meta {
+        let managers = self
+            .managed_fields
+            .iter()
+            .flatten()
+            .filter(|m| matches!(m.subresource.as_deref().unwrap_or_default(), "" | "scale"));
+        let managers = managers.map(|m| Manager {
+            name: text(texts, m.manager.as_deref()),
+            at: m.time,
+            subresource: text(texts, m.subresource.as_deref()),
+        });
+        let managers = managers.collect();
+        Meta { labels: self.labelled(texts), managers, ..self.record(texts) }
+    }
+
+    /// The metadata with its labels.
+    pub(super) fn record_labelled(&self, texts: &mut Interner) -> Meta {
+        Meta { labels: self.labelled(texts), ..self.record(texts) }
+    }
+
+    pub(super) fn labelled(&self, texts: &mut Interner) -> Labelled {
+        let labels = self.labels.iter().flatten();
+        texts.labels(labels.map(|(k, v)| (k.as_str(), v.as_str())))
+    }
+
+    pub(super) fn annotated(&self, texts: &mut Interner) -> Labelled {
+        let chosen = self.annotations.iter().flat_map(|a| a.0.iter());
+        let kept = chosen.filter(|(key, _)| KEPT.contains(key));
+        texts.labels(kept.map(|(k, v)| (*k, v.as_str())))
     }
 
     pub(super) fn record(&self, texts: &mut Interner) -> Meta {
@@ -121,6 +194,9 @@ impl WireMeta {
             generation: self.generation.unwrap_or(0),
             owner,
             finalizers: finalizers.iter().map(|f| texts.text(f)).collect(),
+            labels: Labelled::default(),
+            annotations: self.annotated(texts),
+            managers: Box::default(),
         }
     }
 }

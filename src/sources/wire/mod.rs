@@ -6,7 +6,10 @@ mod meta;
 mod node;
 mod pod;
 mod quantity;
+mod resource;
+mod slice;
 mod storage;
+mod template;
 mod workload;
 
 use serde::Deserialize;
@@ -45,23 +48,35 @@ pub(super) fn decode(kind: Kind, json: &str, texts: &mut Interner) -> Result<Obj
         Kind::CsiDriver => read::<storage::WireDriver>(kind, json, texts),
         Kind::CsiNode => read::<storage::WireCsiNode>(kind, json, texts),
         Kind::Event => read::<event::WireEvent>(kind, json, texts),
+        Kind::EndpointSlice => read::<slice::WireSlice>(kind, json, texts),
+        _ => resource::read(kind, json, texts),
     }
+}
+
+/// Reads the metadata of a row of a table, with its cells under `table.<column>`.
+pub(super) fn decode_row<'a>(
+    kind: Kind,
+    metadata: &str,
+    cells: impl Iterator<Item = (&'a str, &'a serde_json::Value)>,
+    texts: &mut Interner,
+) -> Result<Object, String> {
+    resource::read_row(kind, metadata, cells, texts)
 }
 
 fn read<W: Wire>(kind: Kind, json: &str, texts: &mut Interner) -> Result<Object, String> {
     let mut reader = serde_json::Deserializer::from_str(json);
     match serde_path_to_error::deserialize::<_, W>(&mut reader) {
         Ok(wire) => Ok(wire.record(kind, texts)),
-        Err(error) => Err(complaint(&error)),
+        Err(error) => Err(complaint(&error.path().to_string(), error.inner())),
     }
 }
 
 /// `field: expected …`. serde quotes the value that it found; that part is content and is cut out.
-fn complaint(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    let words = error.inner().to_string();
+fn complaint(path: &str, error: &serde_json::Error) -> String {
+    let words = error.to_string();
     let expected = words.split_once(", expected ").map_or("another type", |(_, rest)| rest);
     let expected = expected.split(" at line ").next().unwrap_or(expected);
-    format!("{}: expected {expected}", error.path())
+    format!("{path}: expected {expected}")
 }
 
 #[derive(Default, Deserialize)]
@@ -80,7 +95,7 @@ struct Phase {
 impl Wire for WireNamespace {
     fn record(self, _: Kind, texts: &mut Interner) -> Object {
         let terminating = self.status.phase.as_deref() == Some("Terminating");
-        Object::Namespace(Namespace { meta: self.metadata.record(texts), terminating })
+        Object::Namespace(Namespace { meta: self.metadata.record_labelled(texts), terminating })
     }
 }
 

@@ -151,7 +151,7 @@ struct Terminated {
 impl Wire for WirePod {
     fn record(self, _: Kind, texts: &mut Interner) -> Object {
         let Self { metadata, spec, status } = self;
-        let meta = metadata.record(texts);
+        let meta = metadata.record_labelled(texts);
         let phase = match status.phase.as_deref() {
             Some("Running") => Phase::Running,
             Some("Succeeded") => Phase::Succeeded,

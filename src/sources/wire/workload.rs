@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::meta::{WireCondition, WireMeta, conditions};
+use super::template::WireTemplate;
 use super::{Wire, text};
 use crate::model::kind::Kind;
 use crate::model::record::{Object, Strategy, Workload};
@@ -25,6 +26,7 @@ struct Spec {
     strategy: Option<WireStrategy>,
     update_strategy: Option<WireStrategy>,
     volume_claim_templates: Option<Vec<Template>>,
+    template: Option<WireTemplate>,
 }
 
 #[derive(Default, Deserialize)]
@@ -78,6 +80,7 @@ impl Wire for WireWorkload {
     fn record(self, kind: Kind, texts: &mut Interner) -> Object {
         let Self { metadata, spec, status } = self;
         let daemon = kind == Kind::DaemonSet;
+        let owned = kind == Kind::ReplicaSet && metadata.is_owned();
         let pick = |of_daemon: u32, of_others: u32| if daemon { of_daemon } else { of_others };
         let desired = pick(status.desired_number_scheduled, spec.replicas.unwrap_or(1));
         let strategy = spec.strategy.as_ref().or(spec.update_strategy.as_ref());
@@ -106,7 +109,9 @@ impl Wire for WireWorkload {
             revision: revision.and_then(|r| r.parse().ok()).unwrap_or(0),
             claim_templates: templates.map(|t| text(texts, t.metadata.name.as_deref())).collect(),
             conditions: conditions(status.conditions.as_deref(), true, texts),
-            meta: metadata.record(texts),
+            template: (spec.template.as_ref().filter(|_| !owned))
+                .map(|t| Box::new(t.record(texts))),
+            meta: if owned { metadata.record(texts) } else { metadata.record_whole(texts) },
         }))
     }
 }

@@ -1,0 +1,118 @@
+//! Which conditions of an object are bad? A table of types with their polarity; types that it does not name say nothing.
+
+use crate::model::kind::Kind;
+use crate::model::record::{Condition, Resource, Status};
+
+/// How a condition of a kind is to be read.
+#[derive(Debug)]
+pub(super) struct Polarity {
+    /// Kinds that have it.
+    pub(super) kinds: &'static [Kind],
+    /// Its type.
+    pub(super) condition: &'static str,
+    /// The status that is bad; the opposite is good.
+    pub(super) bad: Status,
+    /// How long it must be bad, in seconds.
+    pub(super) dwell: i64,
+    /// How long it may be unknown, in seconds; `None`: for ever.
+    pub(super) unknown: Option<i64>,
+    /// Reasons that make the bad status harmless.
+    pub(super) harmless: &'static [&'static str],
+}
+
+impl Polarity {
+    /// A condition that is bad when false, and may be unknown for as long as it likes.
+    pub(super) const fn good(kinds: &'static [Kind], condition: &'static str, dwell: i64) -> Self {
+        Self { kinds, condition, bad: Status::False, dwell, unknown: None, harmless: &[] }
+    }
+
+    /// A condition that is bad when true.
+    pub(super) const fn problem(
+        kinds: &'static [Kind],
+        condition: &'static str,
+        dwell: i64,
+    ) -> Self {
+        Self { kinds, condition, bad: Status::True, dwell, unknown: None, harmless: &[] }
+    }
+
+    /// The same, bad too when unknown for so many seconds.
+    pub(super) const fn or_unknown(self, seconds: i64) -> Self {
+        Self { unknown: Some(seconds), ..self }
+    }
+
+    /// The same, harmless with these reasons.
+    pub(super) const fn unless(self, harmless: &'static [&'static str]) -> Self {
+        Self { harmless, ..self }
+    }
+}
+
+/// The bad conditions of an object by a table, in the table's order, each with the seconds that it must hold. A status
+/// older than the spec tells nothing.
+pub(super) fn bad<'a>(
+    resource: &'a Resource,
+    table: &'static [Polarity],
+) -> impl Iterator<Item = (&'static Polarity, &'a Condition, i64)> {
+    let rows = table.iter().filter(|row| row.kinds.contains(&resource.kind) && resource.observed());
+    rows.filter_map(|row| {
+        let condition = resource.condition(row.condition)?;
+        judge(row, condition).map(|dwell| (row, condition, dwell))
+    })
+}
+
+/// How long a condition must hold to be told; `None` where it is well.
+pub(super) fn judge(row: &Polarity, condition: &Condition) -> Option<i64> {
+    if row.harmless.contains(&condition.reason.as_str()) {
+        return None;
+    }
+    match condition.status {
+        Status::Unknown => row.unknown,
+        status if status == row.bad => Some(row.dwell),
+        _ => None,
+    }
+}
+
+/// A condition's own words: `message (reason)`.
+pub(super) fn words(condition: &Condition) -> String {
+    match (&*condition.message, &*condition.reason) {
+        ("", "") => format!("{} is {:?}", condition.kind, condition.status),
+        ("", reason) => reason.to_owned(),
+        (message, "") => message.to_owned(),
+        (message, reason) => format!("{message} ({reason})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::layers::fixtures::resource;
+
+    static TABLE: &[Polarity] = &[
+        Polarity::good(&[Kind::Gateway], "Programmed", 60).or_unknown(120).unless(&["Pending"]),
+        Polarity::problem(&[Kind::Gateway], "Conflicted", 30),
+    ];
+
+    #[test]
+    fn polarity_dwell_and_harmless_reasons_come_from_the_table() {
+        let cases = [
+            ("Programmed", "True", "", None),
+            ("Programmed", "False", "Invalid", Some(60)),
+            ("Programmed", "False", "Pending", None),
+            ("Programmed", "Unknown", "X", Some(120)),
+            ("Conflicted", "True", "", Some(30)),
+            ("Conflicted", "False", "", None),
+            ("Conflicted", "Unknown", "", None),
+            ("NobodyKnows", "True", "", None),
+        ];
+        for (kind, status, reason, expected) in cases {
+            let gateway = resource(
+                Kind::Gateway,
+                "g",
+                json!({"status": {"conditions": [{"type": kind, "status": status, "reason": reason}]}}),
+            );
+            let found = bad(&gateway, TABLE).map(|(_, _, dwell)| dwell).next();
+            assert_eq!(found, expected, "{kind} {status} {reason}");
+        }
+    }
+}

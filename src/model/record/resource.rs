@@ -1,0 +1,35 @@
+//! What is kept of an object whose kind has no record of its own? Its metadata, its conditions and the fields listed
+//! in [`fields`](crate::model::fields).
+
+use super::meta::{Condition, Meta, condition};
+use crate::model::kind::Kind;
+use crate::model::value::Value;
+
+/// An object of a kind that has no record of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// Which kind.
+    pub kind: Kind,
+    /// What every object has.
+    pub meta: Meta,
+    /// `status.conditions`.
+    pub conditions: Box<[Condition]>,
+    /// The fields that signals read, under their paths.
+    pub body: Value,
+}
+
+impl Resource {
+    /// The condition of this type, if the object has it.
+    #[must_use]
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        condition(&self.conditions, kind)
+    }
+
+    /// Whether its controller has seen the newest spec, where it says so: a status older than the spec is no evidence.
+    #[must_use]
+    pub fn observed(&self) -> bool {
+        self.body
+            .number("status.observedGeneration")
+            .is_none_or(|observed| observed as i64 >= self.meta.generation)
+    }
+}

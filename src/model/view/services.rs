@@ -1,0 +1,86 @@
+//! Can a Service serve, and what does it stand for? Its endpoints over all slices, and the pods that it selects.
+
+use std::collections::BTreeSet;
+
+use super::View;
+use crate::model::kind::Kind;
+use crate::model::record::{Pod, Resource, Workload};
+use crate::model::selector;
+use crate::model::text::Text;
+
+/// The endpoints of a Service: each once, whatever the number of slices and address families.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Those that are ready.
+    pub ready: BTreeSet<Text>,
+    /// Those that serve while they terminate.
+    pub draining: BTreeSet<Text>,
+    /// All of them.
+    pub all: BTreeSet<Text>,
+    /// Nodes of the ready ones.
+    pub nodes: BTreeSet<Text>,
+    /// Zones of the ready ones, with how many there are in each.
+    pub zones: std::collections::BTreeMap<Text, u32>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn index_endpoints(&mut self) {
+        for slice in self.world.slices.iter() {
+            let key = (slice.meta.namespace.clone(), slice.service.clone());
+            let service = self.endpoints.entry(key).or_default();
+            for endpoint in &slice.endpoints {
+                service.all.insert(endpoint.target.clone());
+                if endpoint.ready {
+                    if service.ready.insert(endpoint.target.clone()) {
+                        *service.zones.entry(endpoint.zone.clone()).or_default() += 1;
+                    }
+                    service.nodes.insert(endpoint.node.clone());
+                } else if endpoint.serving && endpoint.terminating {
+                    service.draining.insert(endpoint.target.clone());
+                }
+            }
+        }
+    }
+
+    /// The endpoints of a Service; none where it has no slice.
+    #[must_use]
+    pub fn endpoints(&self, namespace: &str, service: &str) -> Endpoints {
+        // The map is small: one entry per Service.
+        let key = (Text::from(namespace), Text::from(service));
+        self.endpoints.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// How many ready endpoints a Service has; `None` where there is no such Service, or it cannot be told: one
+    /// without a selector, or an external name.
+    #[must_use]
+    pub fn ready_endpoints(&self, namespace: &str, service: &str) -> Option<usize> {
+        let found = self.resource(Kind::Service, namespace, service)?;
+        let told = found.body.text("spec.type") != "ExternalName";
+        let key = (Text::from(namespace), Text::from(service));
+        told.then(|| self.endpoints.get(&key).map_or(0, |e| e.ready.len()))
+    }
+
+    /// The pods that a Service selects; none for one without a selector.
+    pub fn selected_pods<'s>(
+        &'s self,
+        service: &'s Resource,
+    ) -> impl Iterator<Item = &'a Pod> + 's {
+        let wanted = service.body.at("spec.selector");
+        let any = !wanted.entries("").is_empty();
+        self.pods_in(&service.meta.namespace)
+            .filter(move |pod| any && selector::holds(wanted, &pod.meta.labels))
+    }
+
+    /// The workloads whose pods a Service selects, by their templates.
+    pub fn selected_workloads<'s>(
+        &'s self,
+        service: &'s Resource,
+    ) -> impl Iterator<Item = &'a Workload> + 's {
+        let wanted = service.body.at("spec.selector");
+        let any = !wanted.entries("").is_empty();
+        self.top_workloads().filter(move |w| {
+            any && w.meta.namespace == service.meta.namespace
+                && w.template.as_ref().is_some_and(|t| selector::holds(wanted, &t.labels))
+        })
+    }
+}
