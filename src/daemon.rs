@@ -81,7 +81,13 @@ pub async fn run(
     let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
     let options = WatchOptions {
         longest_interval: settings.longest_interval,
-        ..WatchOptions::new(pipeline.kinds())
+        ..WatchOptions::new(
+            pipeline.kinds(),
+            Arc::new({
+                let clock = clock.clone();
+                move || clock.now()
+            }),
+        )
     };
     let mut watches = sources::start(&client, &options, &changes);
     drop(changes);

@@ -162,7 +162,7 @@ fn follow(server: &Server, kind: Kind) -> Followed {
     let options = WatchOptions {
         slow_retry: Duration::from_secs(5),
         list_patience: Duration::from_secs(2),
-        ..WatchOptions::new(vec![kind])
+        ..WatchOptions::new(vec![kind], Arc::new(|| kubestrata::model::Time::UNIX_EPOCH))
     };
     let tasks = sources::start(&server.client(), &options, &out);
     Followed { inbox, seen: Vec::new(), _tasks: tasks }
@@ -371,7 +371,13 @@ async fn a_list_read_once_goes_page_by_page() {
         Answer::Json(200, list.to_string())
     });
     let (out, mut inbox) = mpsc::channel(16);
-    sources::list_once(server.client(), vec![Kind::Namespace], out).await;
+    sources::list_once(
+        server.client(),
+        vec![Kind::Namespace],
+        Arc::new(|| kubestrata::model::Time::UNIX_EPOCH),
+        out,
+    )
+    .await;
     let mut world = World::default();
     while let Some(batch) = inbox.recv().await {
         for delta in batch {

@@ -94,7 +94,11 @@ async fn look(settings: &Settings) -> Result<Report, Failure> {
     let mut world = World::default();
     let (changes, mut inbox) = tokio::sync::mpsc::channel(16);
     let kinds = pipeline.kinds();
-    let listing = tokio::spawn(sources::list_once(connection.client, kinds, changes));
+    let now: sources::Now = {
+        let clock = clock.clone();
+        std::sync::Arc::new(move || clock.now())
+    };
+    let listing = tokio::spawn(sources::list_once(connection.client, kinds, now, changes));
     while let Some(batch) = inbox.recv().await {
         for delta in batch {
             pipeline.absorb(&mut world, delta, clock.now());

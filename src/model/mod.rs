@@ -6,6 +6,7 @@ pub mod fields;
 pub mod finding;
 pub mod kind;
 pub mod layer;
+pub mod quantity;
 pub mod reading;
 pub mod record;
 pub mod report;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kind::Kind;
 use super::reading::{Labels, SeriesKey};
-use super::record::Uid;
+use super::record::{Object, Uid};
 use super::signal::{Read, Signal};
 use super::text::Text;
 use super::world::Key;
@@ -33,6 +33,9 @@ pub struct Tallies {
     histograms: BTreeMap<SeriesKey, Histogram>,
     marks: BTreeMap<Kind, BTreeMap<Uid, Vec<(Text, u64)>>>,
     counting: BTreeSet<Kind>,
+    /// Kinds of which what is seen just now had happened before.
+    #[serde(skip)]
+    looking: BTreeSet<Kind>,
     /// Events about pods that are not known yet, by pod.
     #[serde(skip)]
     deferred: BTreeMap<Key, Vec<Key>>,
@@ -98,6 +101,23 @@ impl Tallies {
         }
     }
 
+    /// Whether this is the first sight of a process that has counted since before anybody looked.
+    pub fn meets(&mut self, object: &Object) -> bool {
+        let (kind, meta) = (object.kind(), object.meta());
+        let known = self.marks.get(&kind).is_some_and(|m| m.contains_key(&meta.uid));
+        self.set_mark(kind, meta.uid, "", 1);
+        !known
+    }
+
+    /// While on, numbers of the kind are marked but not counted.
+    pub fn look_only(&mut self, kind: Kind, on: bool) {
+        if on {
+            self.looking.insert(kind);
+        } else {
+            self.looking.remove(&kind);
+        }
+    }
+
     /// The object is gone: its marks go, its totals stay.
     pub fn forget(&mut self, kind: Kind, uid: Uid) {
         if let Some(marks) = self.marks.get_mut(&kind) {
@@ -117,7 +137,7 @@ impl Tallies {
     /// Whether what happens to objects of the kind counts: its first list is complete.
     #[must_use]
     pub fn is_counting(&self, kind: Kind) -> bool {
-        self.counting.contains(&kind)
+        self.counting.contains(&kind) && !self.looking.contains(&kind)
     }
 
     /// Keeps an event for when its pod is known: until then nobody can say under which workload it counts.

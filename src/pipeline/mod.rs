@@ -15,7 +15,7 @@ use crate::model::finding::{Finding, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::{Readings, SeriesKey};
-use crate::model::record::Time;
+use crate::model::record::{Object, Time};
 use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
 use crate::model::signal::{Observation, Profile, Read, Signal};
 use crate::model::tally::Tallies;
@@ -98,8 +98,20 @@ impl Pipeline {
         match &delta {
             Delta::Upsert(object) if !world.is_stale(object) => {
                 let observation = Observation { world, object, now };
+                let tallies = &mut self.state.tallies;
+                // What a process had counted before anybody looked is not ours to tell; one that began since is.
+                let looked = world.source_ref(object.kind()).and_then(|s| s.last_sync);
+                let first = matches!(object, Object::Scrape(_))
+                    && tallies.meets(object)
+                    && looked.is_none_or(|at| object.meta().created < at);
+                if first {
+                    tallies.look_only(object.kind(), true);
+                }
                 for layer in layers::ALL {
-                    (layer.observe)(&observation, &mut self.state.tallies);
+                    (layer.observe)(&observation, tallies);
+                }
+                if first {
+                    tallies.look_only(object.kind(), false);
                 }
             }
             Delta::Delete { kind, uid, .. } => self.state.tallies.forget(*kind, *uid),

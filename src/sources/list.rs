@@ -14,16 +14,17 @@ use super::failure::Failure;
 use super::poll::Poller;
 use super::raw::Raw;
 use super::supervisor::{self, Plan};
-use super::watch::{EVENT_SELECTOR, HELM_FIELDS, HELM_LABELS, PAGE, send};
+use super::watch::{EVENT_SELECTOR, HELM_FIELDS, HELM_LABELS, Now, PAGE, send};
 use crate::model::kind::{Kind, Origin};
 use crate::model::source::SourceNote;
 use crate::model::text::Interner;
 use crate::model::world::Delta;
 
-/// Lists each kind once, some at a time. A kind that can't be listed is a note, not a failure.
-pub async fn list_once(client: Client, kinds: Vec<Kind>, out: mpsc::Sender<Vec<Delta>>) {
+/// Lists each kind once, some at a time, and asks each endpoint. What can't be read is a note, not a failure.
+pub async fn list_once(client: Client, kinds: Vec<Kind>, now: Now, out: mpsc::Sender<Vec<Delta>>) {
     // An API server that does not say what it serves is asked for each kind.
     let served = discovery::discover(&client, &kinds).await.ok();
+    super::endpoint::once(&client, &kinds, &now, &out).await;
     futures::stream::iter(kinds.into_iter().filter(|k| k.is_resource()))
         .for_each_concurrent(4, |kind| list(&client, kind, served.as_ref(), &out))
         .await;

@@ -5,6 +5,8 @@
 
 mod client;
 mod discovery;
+mod endpoint;
+mod exposition;
 mod failure;
 mod list;
 mod poll;
@@ -15,7 +17,7 @@ mod wire;
 
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
 pub use list::list_once;
-pub use watch::WatchOptions;
+pub use watch::{Now, WatchOptions};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -32,6 +34,7 @@ pub fn start(
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(supervisor::supervise(client.clone(), options.clone(), out.clone()));
+    endpoint::start(&mut tasks, client, options, out);
     tasks
 }
 

@@ -1,6 +1,7 @@
 //! How is a kind followed? With the client library's watcher, and what it does not do by itself: a fresh start on
 //! 410, a fall-back from streaming lists, a slow retry of what is refused, and telling how it is doing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -16,6 +17,7 @@ use super::discovery::resource;
 use super::failure::Failure;
 use super::raw::{self, Raw};
 use crate::model::kind::{Kind, Origin};
+use crate::model::record::Time;
 use crate::model::source::SourceNote;
 use crate::model::text::Interner;
 use crate::model::world::Delta;
@@ -39,8 +41,11 @@ pub(super) const EVENT_SELECTOR: &str = "reason!=Pulled,reason!=Pulling,reason!=
 pub(super) const HELM_LABELS: &str = "owner=helm";
 pub(super) const HELM_FIELDS: &str = "type=helm.sh/release.v1";
 
+/// Tells the time to what stamps answers: the daemon's clock.
+pub type Now = Arc<dyn Fn() -> Time + Send + Sync>;
+
 /// How the cluster is followed.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WatchOptions {
     /// Which kinds.
     pub kinds: Vec<Kind>,
@@ -54,12 +59,14 @@ pub struct WatchOptions {
     pub discovery: Duration,
     /// The longest interval at which anything is polled; kinds have shorter ones of their own.
     pub longest_interval: Duration,
+    /// The time.
+    pub now: Now,
 }
 
 impl WatchOptions {
     /// The usual pace.
     #[must_use]
-    pub fn new(kinds: Vec<Kind>) -> Self {
+    pub fn new(kinds: Vec<Kind>, now: Now) -> Self {
         Self {
             kinds,
             slow_retry: Duration::from_secs(20),
@@ -67,6 +74,7 @@ impl WatchOptions {
             life_sign: Duration::from_secs(10),
             discovery: Duration::from_secs(20),
             longest_interval: Duration::from_mins(5),
+            now,
         }
     }
 }

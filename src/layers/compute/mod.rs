@@ -1,14 +1,18 @@
 //! Do workloads run, stay up and have somewhere to run?
 
+mod autoscaling;
+mod budgets;
 mod capacity;
 mod creation;
 mod evictions;
 #[cfg(test)]
 mod fixtures;
 mod group;
+mod heartbeats;
 mod jobs;
 mod nodes;
 mod probes;
+mod quotas;
 mod restarts;
 mod rollouts;
 mod scheduling;
@@ -43,12 +47,19 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &nodes::NOT_READY,
         &nodes::READY_FLAPS,
         &nodes::CONDITION,
+        &heartbeats::AGE,
+        &heartbeats::LATE,
         &creation::FAILURES,
+        &quotas::USED,
+        &autoscaling::HPA,
+        &autoscaling::REVERSALS,
+        &budgets::BLOCKING,
         &jobs::FAILED,
         &jobs::OVERDUE,
         &terminating::OVERDUE,
         &capacity::REQUESTED,
         &capacity::BLIND,
+        &autoscaling::NODES,
     ],
     observe,
 };
@@ -63,6 +74,10 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         }
         Object::Node(node) => nodes::observe(o, node, tallies),
         Object::Event(event) => probes::observe(o, event, tallies),
-        _ => {}
+        other => {
+            if let Some(hpa) = autoscaling::autoscaler(other) {
+                autoscaling::observe(o, hpa, tallies);
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod attachments;
 mod classes;
+mod controllers;
 mod csi;
 mod deletion;
 mod detach;
@@ -15,6 +16,8 @@ mod mounts;
 mod pending;
 mod provisioning;
 mod resize;
+mod room;
+mod snapshots;
 mod volumes;
 mod zones;
 
@@ -42,14 +45,21 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &detach::BLOCKED,
         &csi::COVERAGE,
         &csi::UNREGISTERED,
+        &controllers::LEASE,
         &csi::HEADROOM,
         &csi::FULL,
         &classes::SANITY,
         &resize::STUCK,
         &deletion::STUCK,
+        &snapshots::UNHEALTHY,
+        &snapshots::AGE,
+        &room::FILL,
+        &room::FULL,
         &zones::UNSCHEDULABLE,
         &zones::SPREAD,
         &zones::SHARE,
+        &room::POOL,
+        &room::POOL_LOW,
         &health::HEALTH,
     ],
     observe,

@@ -5,7 +5,6 @@ mod event;
 mod meta;
 mod node;
 mod pod;
-mod quantity;
 mod resource;
 mod slice;
 mod storage;

@@ -6,10 +6,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::meta::{WireCondition, WireMeta, conditions};
-use super::quantity::{cpu_milli, whole};
 use super::storage::WireHealth;
 use super::{Wire, message, text};
 use crate::model::kind::Kind;
+use crate::model::quantity::{cpu_milli, whole};
 use crate::model::record::{
     Container, ContainerState, Object, Phase, Pod, Resources, Role, Termination, Time,
 };

@@ -4,9 +4,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::meta::{WireCondition, WireMeta, conditions};
-use super::quantity::whole;
 use super::{Wire, message, text};
 use crate::model::kind::Kind;
+use crate::model::quantity::whole;
 use crate::model::record::{
     AttachError, BindingMode, Claim, ClaimPhase, ClaimRef, CsiDriver, CsiNode, NodeDriver, Object,
     Reclaim, StorageClass, Time, Uid, Volume, VolumeAttachment, VolumeCondition, VolumePhase,

@@ -50,13 +50,27 @@ fn factor(suffix: &str) -> Option<(u128, u128)> {
 }
 
 /// CPU in millicores; 0 where it is no quantity.
-pub(super) fn cpu_milli(text: &str) -> u64 {
+#[must_use]
+pub fn cpu_milli(text: &str) -> u64 {
     milli(text).and_then(|m| u64::try_from(m).ok()).unwrap_or(0)
 }
 
 /// A whole amount (bytes, pods), rounded up; 0 where it is no quantity.
-pub(super) fn whole(text: &str) -> u64 {
+#[must_use]
+pub fn whole(text: &str) -> u64 {
     milli(text).and_then(|m| u64::try_from(m.div_ceil(1000)).ok()).unwrap_or(0)
+}
+
+/// The quantity as a number, in its own unit; `None` where it is none: 0 and nothing are not the same.
+#[must_use]
+pub fn number(text: &str) -> Option<f64> {
+    milli(text).map(|m| m as f64 / 1000.0)
+}
+
+/// An amount of bytes, rounded up; `None` where it is no quantity.
+#[must_use]
+pub fn bytes(text: &str) -> Option<u64> {
+    milli(text).and_then(|m| u64::try_from(m.div_ceil(1000)).ok())
 }
 
 #[cfg(test)]

@@ -1,0 +1,149 @@
+//! What is read beside the objects of the API? What endpoints say: the API server about itself, each kubelet, and a
+//! Prometheus that knows more.
+
+mod apiserver;
+
+use apiserver::ApiServer;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::failure::Failure;
+use super::watch::{Now, WatchOptions, send};
+use crate::model::kind::{Kind, Origin};
+use crate::model::record::{Meta, Object, Sample, Scrape, Time, Uid};
+use crate::model::source::SourceNote;
+use crate::model::text::Text;
+use crate::model::world::Delta;
+
+/// Starts one task for each endpoint among the kinds of `options`.
+pub(super) fn start(
+    tasks: &mut JoinSet<()>,
+    client: &kube::Client,
+    options: &WatchOptions,
+    out: &mpsc::Sender<Vec<Delta>>,
+) {
+    for kind in options.kinds.iter().copied() {
+        let Origin::Endpoint(seconds) = kind.origin() else { continue };
+        let every = Duration::from_secs(u64::from(seconds)).min(options.longest_interval);
+        let Some(mut endpoint) = Endpoint::of(kind, client, &options.now) else { continue };
+        let out = out.clone();
+        tasks.spawn(async move {
+            while endpoint.ask(every, &out).await {
+                tokio::time::sleep(every).await;
+            }
+        });
+    }
+}
+
+/// Asks each endpoint among these kinds once.
+pub(super) async fn once(
+    client: &kube::Client,
+    kinds: &[Kind],
+    now: &Now,
+    out: &mpsc::Sender<Vec<Delta>>,
+) {
+    for kind in kinds.iter().copied().filter(|k| !k.is_resource()) {
+        if let Some(mut endpoint) = Endpoint::of(kind, client, now) {
+            endpoint.ask(Duration::ZERO, out).await;
+        }
+    }
+}
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Something that can be asked.
+enum Endpoint {
+    Health(ApiServer),
+    Metrics(ApiServer),
+}
+
+impl Endpoint {
+    /// The endpoint of a kind; `None` for one that calls by itself.
+    fn of(kind: Kind, client: &kube::Client, now: &Now) -> Option<Self> {
+        let api_server = || ApiServer::new(client.clone(), now.clone());
+        match kind {
+            Kind::ApiServerHealth => Some(Self::Health(api_server())),
+            Kind::ApiServerMetrics => Some(Self::Metrics(api_server())),
+            _ => None,
+        }
+    }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Health(_) => Kind::ApiServerHealth,
+            Self::Metrics(_) => Kind::ApiServerMetrics,
+        }
+    }
+
+    /// Asks once, and says whether somebody still listens.
+    async fn ask(&mut self, every: Duration, out: &mpsc::Sender<Vec<Delta>>) -> bool {
+        let kind = self.kind();
+        let asked = async {
+            match self {
+                Self::Health(server) => server.health().await,
+                Self::Metrics(server) => server.metrics().await,
+            }
+        };
+        let late = || {
+            let why = format!("no answer within {} s", PATIENCE.as_secs());
+            Err(Failure::unreachable(&why))
+        };
+        let batch = match tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| late()) {
+            Ok(mut changes) => {
+                changes.push(Delta::Synced(kind));
+                changes
+            }
+            Err(Failure { availability, message, .. }) => {
+                let backoff_seconds = every.as_secs_f64();
+                let note = SourceNote::Failed { availability, message, backoff_seconds };
+                vec![Delta::Note(kind, note)]
+            }
+        };
+        send(out, batch).await
+    }
+}
+
+/// An answer of an instance as a change.
+fn scrape(
+    kind: Kind,
+    (name, process): (&str, &str),
+    started: Option<Time>,
+    at: Time,
+    samples: Box<[Sample]>,
+) -> Delta {
+    let meta = Meta {
+        name: name.into(),
+        uid: Uid::parse(&format!("{} {name} {process}", kind.source())),
+        created: started.unwrap_or(at),
+        ..Meta::default()
+    };
+    Delta::Upsert(Object::Scrape(Box::new(Scrape { kind, meta, at, samples })))
+}
+
+/// Instances that answered lately: behind one address there may be several, and one that is gone is forgotten.
+#[derive(Default)]
+struct Instances(std::collections::BTreeMap<Text, Time>);
+
+impl Instances {
+    /// How long an instance that does not answer any more is held.
+    const HELD: jiff::SignedDuration = jiff::SignedDuration::from_mins(10);
+
+    /// Notes that an instance answered, and says which are forgotten.
+    fn seen(&mut self, kind: Kind, name: &Text, now: Time) -> Vec<Delta> {
+        self.0.insert(name.clone(), now);
+        let mut gone = Vec::new();
+        self.0.retain(|name, last| {
+            let held = now.duration_since(*last) <= Self::HELD;
+            if !held {
+                let key = (Text::default(), name.clone());
+                gone.push(Delta::Delete { kind, key, uid: Uid::default() });
+            }
+            held
+        });
+        gone
+    }
+}
