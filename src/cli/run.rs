@@ -63,7 +63,9 @@ async fn identify(connection: &Connection) -> ClusterIdentity {
 
 pub(super) fn failure(error: DaemonError) -> Failure {
     match error {
-        DaemonError::Otlp(_) => Failure::usage(error),
+        DaemonError::Otlp(_) | DaemonError::Prometheus(_) | DaemonError::Audit(_) => {
+            Failure::usage(error)
+        }
         _ => Failure::runtime(error),
     }
 }

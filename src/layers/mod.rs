@@ -4,6 +4,7 @@ mod compute;
 mod conditions;
 #[cfg(test)]
 mod fixtures;
+mod queries;
 mod storage;
 
 use crate::model::signal::{LayerSignals, Signal};
@@ -13,5 +14,7 @@ pub static ALL: &[&LayerSignals] = &[&storage::LAYER, &compute::LAYER];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {
-    ALL.iter().flat_map(|layer| layer.signals.iter().copied())
+    ALL.iter()
+        .flat_map(|layer| layer.signals.iter().copied())
+        .chain(queries::SIGNALS.iter().copied())
 }

@@ -3,6 +3,7 @@
 //! One task per kind follows the API server with the client library's watcher and hands slim records over in order;
 //! a bounded channel makes a slow reader slow the watch down rather than fill the memory.
 
+mod audit;
 mod client;
 mod discovery;
 mod endpoint;
@@ -15,7 +16,9 @@ mod supervisor;
 mod watch;
 mod wire;
 
+pub use audit::{AuditError, read_audit};
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
+pub use endpoint::{PrometheusError, PrometheusOptions};
 pub use list::list_once;
 pub use watch::{Now, WatchOptions};
 
@@ -31,11 +34,11 @@ pub fn start(
     client: &kube::Client,
     options: &WatchOptions,
     out: &mpsc::Sender<Vec<Delta>>,
-) -> JoinSet<()> {
+) -> Result<JoinSet<()>, PrometheusError> {
     let mut tasks = JoinSet::new();
     tasks.spawn(supervisor::supervise(client.clone(), options.clone(), out.clone()));
-    endpoint::start(&mut tasks, client, options, out);
-    tasks
+    endpoint::start(&mut tasks, client, options, out)?;
+    Ok(tasks)
 }
 
 /// Directives that any log filter must have: the client logs the whole body of an answer that it can't read, secrets

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::discovery::resource;
+use super::endpoint::PrometheusOptions;
 use super::failure::Failure;
 use super::raw::{self, Raw};
 use crate::model::kind::{Kind, Origin};
@@ -61,6 +62,8 @@ pub struct WatchOptions {
     pub longest_interval: Duration,
     /// The time.
     pub now: Now,
+    /// Which Prometheus is asked, where one is.
+    pub prometheus: PrometheusOptions,
 }
 
 impl WatchOptions {
@@ -75,6 +78,7 @@ impl WatchOptions {
             discovery: Duration::from_secs(20),
             longest_interval: Duration::from_mins(5),
             now,
+            prometheus: PrometheusOptions::default(),
         }
     }
 }

@@ -2,8 +2,11 @@
 //! Prometheus that knows more.
 
 mod apiserver;
+mod prometheus;
 
 use apiserver::ApiServer;
+use prometheus::Prometheus;
+pub use prometheus::{PrometheusError, PrometheusOptions};
 
 use std::time::Duration;
 
@@ -11,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::failure::Failure;
-use super::watch::{Now, WatchOptions, send};
+use super::watch::{WatchOptions, send};
 use crate::model::kind::{Kind, Origin};
 use crate::model::record::{Meta, Object, Sample, Scrape, Time, Uid};
 use crate::model::source::SourceNote;
@@ -24,11 +27,11 @@ pub(super) fn start(
     client: &kube::Client,
     options: &WatchOptions,
     out: &mpsc::Sender<Vec<Delta>>,
-) {
+) -> Result<(), PrometheusError> {
     for kind in options.kinds.iter().copied() {
         let Origin::Endpoint(seconds) = kind.origin() else { continue };
         let every = Duration::from_secs(u64::from(seconds)).min(options.longest_interval);
-        let Some(mut endpoint) = Endpoint::of(kind, client, &options.now) else { continue };
+        let Some(mut endpoint) = Endpoint::of(kind, client, options)? else { continue };
         let out = out.clone();
         tasks.spawn(async move {
             while endpoint.ask(every, &out).await {
@@ -36,20 +39,21 @@ pub(super) fn start(
             }
         });
     }
+    Ok(())
 }
 
-/// Asks each endpoint among these kinds once.
+/// Asks each endpoint among the kinds of `options` once.
 pub(super) async fn once(
     client: &kube::Client,
-    kinds: &[Kind],
-    now: &Now,
+    options: &WatchOptions,
     out: &mpsc::Sender<Vec<Delta>>,
-) {
-    for kind in kinds.iter().copied().filter(|k| !k.is_resource()) {
-        if let Some(mut endpoint) = Endpoint::of(kind, client, now) {
+) -> Result<(), PrometheusError> {
+    for kind in options.kinds.iter().copied().filter(|k| !k.is_resource()) {
+        if let Some(mut endpoint) = Endpoint::of(kind, client, options)? {
             endpoint.ask(Duration::ZERO, out).await;
         }
     }
+    Ok(())
 }
 
 /// How long an answer may take.
@@ -59,23 +63,33 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Endpoint {
     Health(ApiServer),
     Metrics(ApiServer),
+    Prometheus(Box<Prometheus>),
 }
 
 impl Endpoint {
     /// The endpoint of a kind; `None` for one that calls by itself.
-    fn of(kind: Kind, client: &kube::Client, now: &Now) -> Option<Self> {
-        let api_server = || ApiServer::new(client.clone(), now.clone());
-        match kind {
+    fn of(
+        kind: Kind,
+        client: &kube::Client,
+        options: &WatchOptions,
+    ) -> Result<Option<Self>, PrometheusError> {
+        let api_server = || ApiServer::new(client.clone(), options.now.clone());
+        Ok(match kind {
             Kind::ApiServerHealth => Some(Self::Health(api_server())),
             Kind::ApiServerMetrics => Some(Self::Metrics(api_server())),
+            Kind::PrometheusQuery => {
+                let asked = options.prometheus.clone();
+                Some(Self::Prometheus(Box::new(Prometheus::new(asked, options.now.clone())?)))
+            }
             _ => None,
-        }
+        })
     }
 
     const fn kind(&self) -> Kind {
         match self {
             Self::Health(_) => Kind::ApiServerHealth,
             Self::Metrics(_) => Kind::ApiServerMetrics,
+            Self::Prometheus(_) => Kind::PrometheusQuery,
         }
     }
 
@@ -86,6 +100,7 @@ impl Endpoint {
             match self {
                 Self::Health(server) => server.health().await,
                 Self::Metrics(server) => server.metrics().await,
+                Self::Prometheus(prometheus) => prometheus.ask().await,
             }
         };
         let late = || {
