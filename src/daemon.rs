@@ -18,7 +18,9 @@ use crate::model::source::SourceNote;
 use crate::model::world::{Delta, World};
 use crate::pipeline::Pipeline;
 use crate::snapshot::SnapshotError;
-use crate::sources::{self, PrometheusError, PrometheusOptions, WatchOptions};
+use crate::sources::{
+    self, Connection, KubeletAccess, PrometheusError, PrometheusOptions, WatchOptions,
+};
 
 mod journal;
 mod keeper;
@@ -77,11 +79,20 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, DaemonError> {
 
 /// How the cluster is followed for these signals and settings.
 #[must_use]
-pub fn watch_options(pipeline: &Pipeline, settings: &Settings, clock: &Clock) -> WatchOptions {
+pub fn watch_options(
+    pipeline: &Pipeline,
+    settings: &Settings,
+    clock: &Clock,
+    connection: &Connection,
+) -> WatchOptions {
     let clock = clock.clone();
     let prometheus = &settings.prometheus;
     WatchOptions {
         longest_interval: settings.longest_interval,
+        kubelets: connection
+            .config
+            .clone()
+            .map(|config| KubeletAccess { config, skip_verify: settings.kubelet_skip_verify }),
         prometheus: PrometheusOptions {
             url: prometheus.url.clone().unwrap_or_default(),
             bearer_token_file: prometheus.bearer_token_file.clone(),
@@ -96,7 +107,7 @@ pub fn watch_options(pipeline: &Pipeline, settings: &Settings, clock: &Clock) ->
 pub async fn run(
     settings: Settings,
     clock: Clock,
-    client: kube::Client,
+    connection: Connection,
     identity: ClusterIdentity,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
@@ -104,8 +115,8 @@ pub async fn run(
     let (keeper, state) = Keeper::open(&settings)?;
     let mut pipeline = Pipeline::new(settings.clone(), state);
     let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
-    let options = watch_options(&pipeline, &settings, &clock);
-    let mut watches = sources::start(&client, &options, &changes)?;
+    let options = watch_options(&pipeline, &settings, &clock, &connection);
+    let mut watches = sources::start(&connection.client, &options, &changes)?;
     let audit = match settings.audit.listen {
         None => None,
         Some(address) => {

@@ -94,7 +94,7 @@ async fn look(settings: &Settings) -> Result<Report, Failure> {
     let mut pipeline = Pipeline::for_single_look(settings.clone());
     let mut world = World::default();
     let (changes, mut inbox) = tokio::sync::mpsc::channel(16);
-    let options = watch_options(&pipeline, settings, &clock);
+    let options = watch_options(&pipeline, settings, &clock, &connection);
     let listing = tokio::spawn(sources::list_once(connection.client, options, changes));
     while let Some(batch) = inbox.recv().await {
         for delta in batch {

@@ -141,6 +141,16 @@ pub static FIELDS: &[Field] = &[
         |s| shown_list(s.opt_in.iter().map(|k| k.source()))
     ),
     field!(
+        "sources.kubelet_skip_verify",
+        "true or false",
+        "Whether a kubelet's certificate is taken as it is; many kubelets sign their own.",
+        |s, v| {
+            s.kubelet_skip_verify = text(v)?.parse().map_err(|_| String::new())?;
+            Ok(())
+        },
+        |s| s.kubelet_skip_verify.to_string()
+    ),
+    field!(
         "sources.longest_interval",
         "a duration from 1s to 1h",
         "The longest interval at which anything is polled: leases are read every 30s, metrics every minute, reports \

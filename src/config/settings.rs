@@ -23,6 +23,8 @@ pub struct Settings {
     pub disabled_signals: Vec<String>,
     /// Sources that are read only on demand, for the rights that they take or for their cost.
     pub opt_in: Vec<Kind>,
+    /// Whether a kubelet's certificate is taken as it is.
+    pub kubelet_skip_verify: bool,
     /// The longest interval at which anything is polled.
     pub longest_interval: Duration,
     /// A Prometheus that knows more.
@@ -183,6 +185,7 @@ impl Default for Settings {
             layers: Layer::ALL.to_vec(),
             disabled_signals: Vec::new(),
             opt_in: Vec::new(),
+            kubelet_skip_verify: false,
             prometheus: PrometheusSettings::default(),
             audit: AuditSettings::default(),
             longest_interval: Duration::from_mins(5),

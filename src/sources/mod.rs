@@ -18,7 +18,7 @@ mod wire;
 
 pub use audit::{AuditError, read_audit};
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
-pub use endpoint::{PrometheusError, PrometheusOptions};
+pub use endpoint::{KubeletAccess, PrometheusError, PrometheusOptions};
 pub use list::list_once;
 pub use watch::{Now, WatchOptions};
 

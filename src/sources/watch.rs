@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::discovery::resource;
-use super::endpoint::PrometheusOptions;
+use super::endpoint::{KubeletAccess, PrometheusOptions};
 use super::failure::Failure;
 use super::raw::{self, Raw};
 use crate::model::kind::{Kind, Origin};
@@ -62,6 +62,8 @@ pub struct WatchOptions {
     pub longest_interval: Duration,
     /// The time.
     pub now: Now,
+    /// How kubelets are reached; `None` where they can't be, as in a simulation.
+    pub kubelets: Option<KubeletAccess>,
     /// Which Prometheus is asked, where one is.
     pub prometheus: PrometheusOptions,
 }
@@ -78,6 +80,7 @@ impl WatchOptions {
             discovery: Duration::from_secs(20),
             longest_interval: Duration::from_mins(5),
             now,
+            kubelets: None,
             prometheus: PrometheusOptions::default(),
         }
     }

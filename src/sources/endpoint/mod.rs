@@ -2,9 +2,12 @@
 //! Prometheus that knows more.
 
 mod apiserver;
+mod kubelet;
 mod prometheus;
 
 use apiserver::ApiServer;
+pub use kubelet::KubeletAccess;
+use kubelet::Kubelets;
 use prometheus::Prometheus;
 pub use prometheus::{PrometheusError, PrometheusOptions};
 
@@ -63,6 +66,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Endpoint {
     Health(ApiServer),
     Metrics(ApiServer),
+    Kubelets(Box<Kubelets>),
     Prometheus(Box<Prometheus>),
 }
 
@@ -77,6 +81,10 @@ impl Endpoint {
         Ok(match kind {
             Kind::ApiServerHealth => Some(Self::Health(api_server())),
             Kind::ApiServerMetrics => Some(Self::Metrics(api_server())),
+            Kind::KubeletMetrics => options.kubelets.clone().map(|access| {
+                let kubelets = Kubelets::new(client.clone(), access, options.now.clone());
+                Self::Kubelets(Box::new(kubelets))
+            }),
             Kind::PrometheusQuery => {
                 let asked = options.prometheus.clone();
                 Some(Self::Prometheus(Box::new(Prometheus::new(asked, options.now.clone())?)))
@@ -89,6 +97,7 @@ impl Endpoint {
         match self {
             Self::Health(_) => Kind::ApiServerHealth,
             Self::Metrics(_) => Kind::ApiServerMetrics,
+            Self::Kubelets(_) => Kind::KubeletMetrics,
             Self::Prometheus(_) => Kind::PrometheusQuery,
         }
     }
@@ -100,14 +109,17 @@ impl Endpoint {
             match self {
                 Self::Health(server) => server.health().await,
                 Self::Metrics(server) => server.metrics().await,
+                Self::Kubelets(kubelets) => kubelets.ask().await,
                 Self::Prometheus(prometheus) => prometheus.ask().await,
             }
         };
+        // All kubelets of a large cluster take their time, each bounded by itself.
+        let patience = if kind == Kind::KubeletMetrics { 60 * PATIENCE } else { PATIENCE };
         let late = || {
-            let why = format!("no answer within {} s", PATIENCE.as_secs());
+            let why = format!("no answer within {} s", patience.as_secs());
             Err(Failure::unreachable(&why))
         };
-        let batch = match tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| late()) {
+        let batch = match tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| late()) {
             Ok(mut changes) => {
                 changes.push(Delta::Synced(kind));
                 changes
