@@ -364,9 +364,16 @@ pub static FIELDS: &[Field] = &[
     field!(
         "limits.series",
         WHOLE,
-        "Series of all signals; beyond it the last in order are left out and counted.",
+        "Series of all signals; beyond it the smallest of the last signals are folded into `other`, and counted.",
         |s, v| whole(v, 100, 10_000_000).map(|n| s.limits.series = n),
         |s| s.limits.series.to_string()
+    ),
+    field!(
+        "limits.family",
+        WHOLE,
+        "Series of one signal; beyond it the smallest are folded into one whose labels say `other`, and counted.",
+        |s, v| whole(v, 10, 1_000_000).map(|n| s.limits.family = n),
+        |s| s.limits.family.to_string()
     ),
     field!(
         "limits.baselines",

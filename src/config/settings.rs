@@ -158,6 +158,8 @@ pub enum Compression {
 pub struct LimitSettings {
     /// Series of all signals in a report.
     pub series: usize,
+    /// Series of one signal.
+    pub family: usize,
     /// Series with a baseline.
     pub baselines: usize,
     /// Events held; the oldest go first.
@@ -198,6 +200,7 @@ impl Default for Settings {
             otlp: OtlpSettings::default(),
             limits: LimitSettings {
                 series: 50_000,
+                family: 10_000,
                 baselines: 50_000,
                 events: 20_000,
                 closed_anomalies: 500,

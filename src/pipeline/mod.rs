@@ -1,5 +1,6 @@
 //! What follows from the cluster's state? A [`Report`], once a tick: the same state, world and time give the same bytes.
 
+mod budget;
 mod findings;
 mod health;
 mod sight;
@@ -171,9 +172,10 @@ impl Pipeline {
         let dropped_series = self.bound(&mut signals);
         self.judge(&signals, settled, now, &mut notices);
         let findings = self.findings(&signals);
-        let layers = Layer::ALL.map(|l| health::of_layer(l, &signals, &findings)).to_vec();
         let detectors = &self.state.detectors;
         let mut anomalies = detectors.open();
+        let layers =
+            Layer::ALL.map(|l| health::of_layer(l, &signals, &findings, &anomalies)).to_vec();
         anomalies.extend(detectors.recently_closed());
         Report {
             at: now,
@@ -254,19 +256,17 @@ impl Pipeline {
         }
     }
 
-    /// Cuts the report at the limit of series, last signals first, and says how many were left out.
+    /// Holds each family and the whole to their budgets, and says how many series were folded into another or left out.
     fn bound(&self, signals: &mut [SignalReport]) -> u64 {
-        let (mut left, mut dropped) = (self.settings.limits.series, 0);
+        let limits = &self.settings.limits;
+        let mut dropped = 0;
+        for report in signals.iter_mut() {
+            dropped += budget::hold(report, limits.family);
+        }
+        let mut left = limits.series;
         for report in signals {
-            let held = count(&report.series);
-            let kept = held.min(left);
-            match &mut report.series {
-                Series::Values(values) => values.truncate(kept),
-                Series::Histograms(histograms) => histograms.truncate(kept),
-                Series::Absent { .. } => {}
-            }
-            left -= kept;
-            dropped += (held - kept) as u64;
+            dropped += budget::hold(report, left);
+            left -= count(&report.series).min(left);
         }
         dropped
     }
