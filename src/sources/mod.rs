@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::model::kind::Kind;
+use crate::model::record::Time;
 use crate::model::text::Interner;
 use crate::model::world::Delta;
 
@@ -57,4 +58,19 @@ pub fn read_watch_event(kind: Kind, json: &str, texts: &mut Interner) -> Option<
         Ok(kube::core::WatchEvent::Deleted(raw)) => Some(raw.delete(kind, texts)),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// Reads an exposition as an endpoint of this kind gives it; for recordings: a live one goes the same way.
+#[must_use]
+pub fn read_exposition(
+    kind: Kind,
+    instance: &str,
+    text: &[u8],
+    now: Time,
+    texts: &mut Interner,
+) -> Delta {
+    let wanted = crate::model::fields::metrics(kind).iter().copied().collect();
+    let mut reader = exposition::Reader::new(&wanted, texts);
+    reader.feed(text);
+    endpoint::scrape(kind, (instance, ""), None, now, reader.finish().0)
 }

@@ -135,7 +135,7 @@ impl Endpoint {
 }
 
 /// An answer of an instance as a change.
-fn scrape(
+pub(super) fn scrape(
     kind: Kind,
     (name, process): (&str, &str),
     started: Option<Time>,
