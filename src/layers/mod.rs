@@ -7,11 +7,13 @@ mod fixtures;
 mod gitops;
 mod queries;
 mod storage;
+mod tooling;
 
 use crate::model::signal::{LayerSignals, Signal};
 
 /// The layers whose signals are declared.
-pub static ALL: &[&LayerSignals] = &[&storage::LAYER, &compute::LAYER, &gitops::LAYER];
+pub static ALL: &[&LayerSignals] =
+    &[&storage::LAYER, &compute::LAYER, &tooling::LAYER, &gitops::LAYER];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {

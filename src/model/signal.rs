@@ -139,6 +139,8 @@ pub const NAMED: &[(&str, Kind)] = &[
     ("ingress", Kind::Ingress),
     ("gateway", Kind::Gateway),
     ("apiservice", Kind::ApiService),
+    ("customresourcedefinition", Kind::CustomResourceDefinition),
+    ("applicationset", Kind::ArgoApplicationSet),
     ("certificate", Kind::Certificate),
     ("application", Kind::ArgoApplication),
     ("kustomization", Kind::Kustomization),
