@@ -5,6 +5,7 @@ mod conditions;
 #[cfg(test)]
 mod fixtures;
 mod gitops;
+mod observability;
 mod queries;
 mod storage;
 mod tooling;
@@ -13,7 +14,7 @@ use crate::model::signal::{LayerSignals, Signal};
 
 /// The layers whose signals are declared.
 pub static ALL: &[&LayerSignals] =
-    &[&storage::LAYER, &compute::LAYER, &tooling::LAYER, &gitops::LAYER];
+    &[&storage::LAYER, &compute::LAYER, &observability::LAYER, &tooling::LAYER, &gitops::LAYER];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {
