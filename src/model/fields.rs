@@ -61,6 +61,7 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
             "spec.loadBalancerClass",
             "status.loadBalancer.ingress.ip",
             "status.loadBalancer.ingress.hostname",
+            "status.loadBalancer.ingress.ports.error",
         ],
         Kind::Ingress => &[
             "spec.ingressClassName",
