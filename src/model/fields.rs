@@ -96,7 +96,9 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
             "status.parents.controllerName",
             "status.parents.conditions",
         ],
-        Kind::BackendTlsPolicy => &["status.ancestors.conditions"],
+        Kind::BackendTlsPolicy => {
+            &["status.ancestors.ancestorRef.name", "status.ancestors.conditions"]
+        }
         Kind::ServiceImport => &["status.clusters", "spec.type"],
         // Observability.
         Kind::ApiService => &["spec.service", "spec.group", "spec.version"],

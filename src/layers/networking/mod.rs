@@ -2,7 +2,9 @@
 
 mod balancers;
 mod churn;
+mod gateways;
 mod ingresses;
+mod routes;
 mod selectors;
 mod services;
 mod topology;
@@ -29,6 +31,10 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &ingresses::BROKEN,
         &ingresses::NO_ADDRESS,
         &ingresses::LOST,
+        &gateways::NOT_PROGRAMMED,
+        &gateways::CLASS,
+        &routes::UNRESOLVED,
+        &routes::BACKEND_TLS,
     ],
     observe,
 };
