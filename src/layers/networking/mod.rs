@@ -2,9 +2,13 @@
 
 mod balancers;
 mod churn;
+mod cni;
+mod dataplane;
+mod dns;
 mod gateways;
 mod ingresses;
 mod routes;
+mod sandboxes;
 mod selectors;
 mod services;
 mod topology;
@@ -35,6 +39,15 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &gateways::CLASS,
         &routes::UNRESOLVED,
         &routes::BACKEND_TLS,
+        &dns::DEGRADED,
+        &dns::READY,
+        &dns::CONFIG,
+        &sandboxes::FAILURES,
+        &sandboxes::BLOCKED,
+        &cni::NODE_DOWN,
+        &cni::TIGERA,
+        &dataplane::COVERAGE,
+        &dataplane::UNCOVERED,
     ],
     observe,
 };
@@ -42,6 +55,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
     match o.object {
         Object::Slice(slice) => churn::observe(o, slice, tallies),
+        Object::Event(event) => sandboxes::observe(o, event, tallies),
         Object::Resource(resource) => match resource.kind {
             Kind::Service => balancers::observe(o, resource, tallies),
             Kind::Ingress => ingresses::observe(o, resource, tallies),

@@ -102,7 +102,7 @@ pub(super) fn outage(view: &View<'_>, service: &Resource) -> Option<Outage> {
 }
 
 /// When the pod's readiness last changed.
-fn changed(pod: &Pod) -> Time {
+pub(super) fn changed(pod: &Pod) -> Time {
     pod.condition("Ready").and_then(|c| c.since).unwrap_or(pod.meta.created)
 }
 
