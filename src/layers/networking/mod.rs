@@ -1,5 +1,7 @@
 //! Does traffic reach the pods that it is meant for?
 
+mod addresses;
+mod apiservers;
 mod balancers;
 mod churn;
 mod cni;
@@ -7,6 +9,9 @@ mod dataplane;
 mod dns;
 mod gateways;
 mod ingresses;
+mod multicluster;
+mod policies;
+mod reports;
 mod routes;
 mod sandboxes;
 mod selectors;
@@ -48,6 +53,24 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &cni::TIGERA,
         &dataplane::COVERAGE,
         &dataplane::UNCOVERED,
+        &addresses::CLUSTER_IPS,
+        &addresses::NODE_PORTS,
+        &addresses::LOW,
+        &addresses::ERRORS,
+        &addresses::BROKEN,
+        &addresses::NODE_RANGE,
+        &addresses::SERVICE_CIDR,
+        &policies::SELECTED,
+        &policies::DEFAULT_DENY,
+        &policies::ORPHAN,
+        &policies::CHANGES,
+        &reports::FAILING,
+        &reports::ERRORS,
+        &apiservers::ENDPOINTS,
+        &apiservers::LOST,
+        &multicluster::EXPORT,
+        &multicluster::CLUSTERS,
+        &multicluster::READY,
     ],
     observe,
 };
@@ -55,10 +78,17 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
     match o.object {
         Object::Slice(slice) => churn::observe(o, slice, tallies),
-        Object::Event(event) => sandboxes::observe(o, event, tallies),
+        Object::Event(event) => {
+            sandboxes::observe(o, event, tallies);
+            reports::observe(event, tallies);
+        }
+        Object::Scrape(scrape) if scrape.kind == Kind::ApiServerMetrics => {
+            addresses::observe(scrape, tallies);
+        }
         Object::Resource(resource) => match resource.kind {
             Kind::Service => balancers::observe(o, resource, tallies),
             Kind::Ingress => ingresses::observe(o, resource, tallies),
+            Kind::NetworkPolicy => policies::observe(resource, tallies),
             _ => {}
         },
         _ => {}
