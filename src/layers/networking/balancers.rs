@@ -195,6 +195,7 @@ mod tests {
     use crate::layers::networking::LAYER;
     use crate::model::record::Object;
 
+    #[allow(clippy::needless_pass_by_value)]
     fn balanced(name: &str, ingress: Value) -> Resource {
         let manifest = json!({
             "spec": {"type": "LoadBalancer", "selector": {"app": name}},

@@ -181,6 +181,7 @@ mod tests {
     };
     use crate::model::record::{Meta, Object, Slice};
 
+    #[allow(clippy::needless_pass_by_value)]
     fn dns(name: &str, labels: serde_json::Value, port: u16) -> Resource {
         let manifest = json!({
             "metadata": {"namespace": "kube-system", "labels": labels},

@@ -195,6 +195,7 @@ mod tests {
         json!({"type": kind, "status": status, "reason": reason, "message": "two\nlines"})
     }
 
+    #[allow(clippy::needless_pass_by_value)]
     fn gateway(conditions: Json, listeners: Json) -> Resource {
         let manifest = json!({
             "spec": {"gatewayClassName": "envoy"},

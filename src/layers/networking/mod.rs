@@ -99,3 +99,74 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
 fn written(meta: &Meta) -> Time {
     meta.managers.iter().filter_map(|m| m.at).fold(meta.created, Time::max)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::layers::fixtures::{
+        deployment, judge, objects, pod_of, resource, service, slice, world,
+    };
+    use crate::model::signal::{Read, Unit};
+
+    #[test]
+    fn every_signal_is_named_after_its_layer_and_unit() {
+        let mut names: Vec<&str> = LAYER.signals.iter().map(|s| s.name).collect();
+        for signal in LAYER.signals {
+            let suffix = match (signal.unit, signal.is_counter()) {
+                (_, true) => "_total",
+                (Unit::Count, _) => "",
+                (Unit::Ratio, _) => "_ratio",
+                (Unit::Seconds, _) => "_seconds",
+                (Unit::Bytes, _) => "_bytes",
+            };
+            assert!(signal.name.starts_with("networking_") && signal.name.ends_with(suffix));
+            assert_eq!(signal.labels.contains(&"reason"), !signal.reasons.is_empty());
+            assert!(signal.help.ends_with('.'), "{}", signal.name);
+            // OpenMetrics takes a counter's suffix off: its family must still have a name of its own.
+            let family = signal.name.trim_end_matches("_total");
+            assert_eq!(names.iter().filter(|n| n.trim_end_matches("_total") == family).count(), 1);
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), LAYER.signals.len());
+    }
+
+    #[test]
+    fn the_order_of_objects_does_not_matter() {
+        let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
+        let parents = json!({"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "web"}]}]});
+        let troubled = || {
+            objects![
+                service("web"),
+                slice("web", &[false, false]),
+                deployment("web", 2, 0),
+                pod_of("web", "web-1"),
+                pod_of("web", "web-2"),
+                service("lonely"),
+                resource(Kind::Ingress, "in", json!({"spec": {"defaultBackend": backend}})),
+                resource(Kind::HttpRoute, "r", json!({"spec": parents})),
+                resource(
+                    Kind::NetworkPolicy,
+                    "p",
+                    json!({"spec": {"podSelector": {"matchLabels": {"app": "x"}}}})
+                ),
+            ]
+        };
+        let verdicts = |all: Vec<Object>| {
+            let world = world(&[], all);
+            let rules = LAYER.signals.iter().filter(|s| matches!(s.read, Read::Rule(_)));
+            rules.flat_map(|signal| judge(signal, &world)).collect::<Vec<_>>()
+        };
+        let expected = verdicts(troubled());
+        assert!(expected.len() >= 6, "{}", expected.len());
+        let mut turned = troubled();
+        for _ in 0..turned.len() {
+            turned.rotate_left(1);
+            assert_eq!(verdicts(turned.clone()), expected);
+        }
+        turned.reverse();
+        assert_eq!(verdicts(turned), expected);
+    }
+}

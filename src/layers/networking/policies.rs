@@ -212,6 +212,7 @@ mod tests {
     use crate::layers::networking::LAYER;
     use crate::model::record::{Meta, Object};
 
+    #[allow(clippy::needless_pass_by_value)]
     fn policy(name: &str, spec: Json) -> Resource {
         resource(Kind::NetworkPolicy, name, json!({"spec": spec}))
     }

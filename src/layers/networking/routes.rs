@@ -216,6 +216,7 @@ mod tests {
     };
     use crate::model::record::Object;
 
+    #[allow(clippy::needless_pass_by_value)]
     fn route(backends: Json, parents: Json) -> Resource {
         let manifest = json!({
             "spec": {"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": backends}]},

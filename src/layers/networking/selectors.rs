@@ -152,6 +152,7 @@ mod tests {
     };
     use crate::model::record::{Manager, Meta, Object, Owner};
 
+    #[allow(clippy::needless_pass_by_value)]
     fn aims_at(port: serde_json::Value) -> Resource {
         let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": port}]});
         resource(Kind::Service, "web", json!({"spec": spec}))
