@@ -26,9 +26,8 @@ pub(super) static UNRESOLVED: Signal = Signal {
     labels: &["kind", "namespace", "route", "reason"],
     reasons: REASONS,
     bound: "routes × 14 reasons",
-    needs: &[],
+    needs: &[Kind::HttpRoute],
     uses: &[
-        Kind::HttpRoute,
         Kind::GrpcRoute,
         Kind::TlsRoute,
         Kind::TcpRoute,
