@@ -29,23 +29,6 @@ const LABELS: &[&str] = &[
     "missing",
     "finalizer",
     "kind",
-    "service",
-    "ingress",
-    "ingress_class",
-    "gateway",
-    "gatewayclass",
-    "listener",
-    "condition",
-    "route",
-    "backendtlspolicy",
-    "loadbalancer_class",
-    "networkpolicy",
-    "servicecidr",
-    "tigerastatus",
-    "cidr",
-    "direction",
-    "role",
-    "source_cluster",
 ];
 
 fn broken(rule: &str, holds: impl Fn(&Signal) -> bool) {
