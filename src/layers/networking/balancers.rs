@@ -143,8 +143,7 @@ fn pending(view: &View<'_>, out: &mut Verdicts) {
         .collect();
     for service in balanced() {
         let class = service.body.text("spec.loadBalancerClass");
-        let expected =
-            served.contains(class) || service.meta.finalizers.iter().any(|f| f == CLEANUP);
+        let begun = service.meta.finalizers.iter().any(|f| f == CLEANUP);
         let tell = |reason: &'static str, message: String| {
             let labels = labels![&service.meta.namespace, &service.meta.name, class, reason];
             Verdict::new(Subject::of(service), labels, reason, message)
@@ -158,9 +157,13 @@ fn pending(view: &View<'_>, out: &mut Verdicts) {
             continue;
         } else if let Some(error) = port_error(service) {
             tell("port_error", format!("a port of its load balancer fails: {error}"))
-        } else if !has_address(service) && expected {
-            let told = "it has no address although other Services of its class do".to_owned();
-            tell("no_address", told).since(super::written(&service.meta)).dwell(300)
+        } else if !has_address(service) && (begun || served.contains(class)) {
+            let told = if begun {
+                "it has no address although its load balancer was begun"
+            } else {
+                "it has no address although other Services of its class do"
+            };
+            tell("no_address", told.to_owned()).since(super::written(&service.meta)).dwell(300)
         } else {
             continue;
         };

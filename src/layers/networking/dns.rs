@@ -93,7 +93,10 @@ fn degraded(view: &View<'_>, out: &mut Verdicts) {
         let endpoints = view.endpoints(&service.meta.namespace, &service.meta.name);
         let (ready, all) =
             (endpoints.ready.len(), endpoints.all.difference(&endpoints.draining).count());
+        let outage = outage(view, service);
         let (reason, severity, dwell, told) = match ready {
+            // Where nothing is meant to run behind it, as in some managed clusters, DNS is served elsewhere.
+            0 if all == 0 && outage.is_none() => continue,
             0 => ("no_ready", Severity::Critical, 30, "none of its endpoints is ready"),
             n if n * 2 < all => {
                 ("half_ready", Severity::Warning, 120, "fewer than half of its endpoints are ready")
@@ -102,7 +105,7 @@ fn degraded(view: &View<'_>, out: &mut Verdicts) {
                 "one_endpoint",
                 Severity::Info,
                 600,
-                "it has one endpoint only, so every restart is felt",
+                "one endpoint only is ready, so that its restart is felt",
             ),
             _ if nodes > 1 && endpoints.nodes.len() == 1 => {
                 ("one_node", Severity::Info, 600, "all of its endpoints are on one node")
@@ -112,7 +115,7 @@ fn degraded(view: &View<'_>, out: &mut Verdicts) {
         let labels = labels![&service.meta.namespace, &service.meta.name, reason];
         let message = format!("the cluster's DNS: {told} ({ready} of {all} ready)");
         let verdict = Verdict::new(Subject::of(service), labels, reason, message);
-        let since = if ready == 0 { outage(view, service).and_then(|o| o.since) } else { None };
+        let since = outage.and_then(|o| o.since);
         out.push(verdict.severity(severity).since(since).dwell(dwell));
     }
 }
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn dns_is_judged_by_its_ready_endpoints_and_their_nodes() {
         let cases: [(&[bool], usize, &[&str]); 7] = [
-            (&[], 3, &["no_ready"]),
+            (&[], 3, &[]),
             (&[false, false], 1, &["no_ready"]),
             (&[true, false, false], 3, &["half_ready"]),
             (&[true], 3, &["one_endpoint"]),
@@ -223,13 +226,13 @@ mod tests {
         packed.endpoints[1].node = "n0".into();
         let all = objects![dns("kube-dns", json!({}), 53), packed, node("n0"), node("n1")];
         assert_eq!(reasons(&DEGRADED, all), ["one_node"]);
-        let found = judge(&DEGRADED, &world(&[], cluster(&[], 3)));
+        let found = judge(&DEGRADED, &world(&[], cluster(&[false], 3)));
         assert_eq!(found[0].severity, Severity::Critical);
     }
 
     #[test]
     fn dns_is_found_by_its_role() {
-        let told = |service: Resource| !reasons(&DEGRADED, objects![service]).is_empty();
+        let told = |service: Resource| !readings(&READY, objects![service]).is_empty();
         assert!(told(dns("x", json!({"k8s-app": "kube-dns"}), 53)));
         assert!(told(dns("rke2-coredns-rke2-coredns", json!({}), 53)));
         assert!(!told(dns("coredns", json!({}), 9153)), "its metrics");

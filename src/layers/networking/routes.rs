@@ -163,6 +163,9 @@ fn refusals(
 
 /// A rule of the route all of whose backends lack ready endpoints, so that it answers with errors only.
 fn unserved(view: &View<'_>, route: &Resource) -> Option<Fault> {
+    if !view.sees(Kind::EndpointSlice) {
+        return None;
+    }
     let rules = route.body.items("spec.rules").iter();
     let faults = rules.filter_map(|rule| {
         let weighed = |b: &&Value| b.number("weight").is_none_or(|weight| weight > 0.0);
@@ -289,6 +292,13 @@ mod tests {
         ] {
             assert!(look(backends.clone(), vec![]).is_empty(), "{backends}");
         }
+        let all = objects![
+            route(json!([{"name": "web"}]), accepted()),
+            service("web"),
+            slice("web", &[false]),
+            deployment("web", 1, 0),
+        ];
+        assert!(judge(&UNRESOLVED, &world(&[Kind::EndpointSlice], all)).is_empty(), "not seen");
         let idle = objects![deployment("web", 0, 0)];
         assert!(look(json!([{"name": "web"}]), idle).is_empty(), "scaled to zero");
     }

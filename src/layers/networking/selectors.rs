@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use hashbrown::HashMap;
+
 use super::services::selects;
 use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::{Resource, Time, Workload};
+use crate::model::selector;
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
@@ -60,15 +63,21 @@ const LATELY: i64 = 600;
 
 fn orphans(view: &View<'_>, out: &mut Verdicts) {
     let mut referenced: Option<BTreeSet<(Text, Text)>> = None;
+    let by_namespace = workloads(view);
     // What an operator makes has the selector that the operator gives it, with or without pods.
     let own = |s: &&Resource| selects(s) && s.meta.owner.is_none();
     for service in view.resources(Kind::Service).filter(own) {
         let meta = &service.meta;
-        let workloads: Vec<&Workload> = view.selected_workloads(service).collect();
+        let near = by_namespace.get(&meta.namespace).map_or(&[][..], Vec::as_slice);
+        let wanted = service.body.at("spec.selector");
+        let chosen = |w: &&&Workload| {
+            w.template.as_ref().is_some_and(|t| selector::holds(wanted, &t.labels))
+        };
+        let workloads: Vec<&Workload> = near.iter().filter(chosen).copied().collect();
         let nothing = workloads.is_empty() && view.selected_pods(service).next().is_none();
         let (reason, message) = if nothing {
-            let wanted = words(service);
-            ("nothing_selected", format!("no pod and no workload has the labels {wanted}"))
+            let labels = words(service);
+            ("nothing_selected", format!("no pod and no workload has the labels {labels}"))
         } else if let Some(port) = missing_port(service, &workloads) {
             ("port_missing", format!("no container of its workloads names the port {port}"))
         } else {
@@ -85,6 +94,15 @@ fn orphans(view: &View<'_>, out: &mut Verdicts) {
             None => verdict,
         });
     }
+}
+
+/// The workloads of each namespace: to look for those of every Service among all would cost the product of both.
+fn workloads<'a>(view: &'a View<'_>) -> HashMap<&'a Text, Vec<&'a Workload>> {
+    let mut found: HashMap<&Text, Vec<&Workload>> = HashMap::new();
+    for workload in view.top_workloads() {
+        found.entry(&workload.meta.namespace).or_default().push(workload);
+    }
+    found
 }
 
 /// A target port by name that no container of the workloads has.
