@@ -100,9 +100,6 @@ const WORDS: &[(&str, &str)] = &[
     ("security group", "network"),
 ];
 
-/// A wait longer than this is not that for a first address.
-const FIRST: i64 = 3600;
-
 /// Whether the object has an address of a load balancer.
 pub(super) fn has_address(resource: &Resource) -> bool {
     let mut entries = resource.body.items("status.loadBalancer.ingress").iter();
@@ -124,7 +121,8 @@ pub(super) fn observe(o: &Observation<'_>, service: &Resource, tallies: &mut Tal
     match (has_address(held), has_address(service)) {
         (false, true) => {
             let seconds = o.now.duration_since(meta.created).as_secs_f64();
-            if seconds <= FIRST as f64 {
+            // A longer wait is not that for a first address.
+            if seconds <= super::FIRST as f64 {
                 let class = service.body.text("spec.loadBalancerClass");
                 tallies.record(&ADDRESS_SECONDS, labels![class], seconds);
             }
@@ -163,7 +161,8 @@ fn pending(view: &View<'_>, out: &mut Verdicts) {
             } else {
                 "it has no address although other Services of its class do"
             };
-            tell("no_address", told.to_owned()).since(super::written(&service.meta)).dwell(300)
+            let since = super::waits(view, &service.meta, 300);
+            tell("no_address", told.to_owned()).since(since).dwell(300)
         } else {
             continue;
         };

@@ -9,7 +9,7 @@ use crate::model::record::{Node, Pod, Status, Time, Workload};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::view::{NodeContext, View};
 
-use super::services::changed;
+use super::services::{changed, lasting};
 
 pub(super) static COVERAGE: Signal = Signal {
     block: "S3.13",
@@ -130,7 +130,8 @@ fn uncovered(view: &View<'_>, out: &mut Verdicts) {
         let verdict = Verdict::new(subject, labels, reason, message);
         let severity = if none { Severity::Critical } else { Severity::Warning };
         let dwell = if view.in_rollout(agent) { ROLLED_OUT } else { REPLACED };
-        out.push(verdict.severity(severity).since(since(view, agent)).dwell(dwell));
+        let since = lasting(view, since(view, agent), dwell);
+        out.push(verdict.severity(severity).since(since).dwell(dwell));
     }
 }
 

@@ -131,7 +131,7 @@ fn broken(view: &View<'_>, out: &mut Verdicts) {
             && view.resource(Kind::IngressClass, "", asked).is_none()
         {
             let message = format!("there is no IngressClass {asked}");
-            out.push(tell("class_missing", message).since(super::written(&ingress.meta)));
+            out.push(tell("class_missing", message));
         }
         let all = backends(ingress);
         let hosts: BTreeSet<&str> = all.iter().map(|b| b.host).collect();
@@ -228,7 +228,7 @@ fn no_address(view: &View<'_>, out: &mut Verdicts) {
         let labels = labels![&ingress.meta.namespace, &ingress.meta.name, class, "no_address"];
         let message = format!("it has no address although others of class {class:?} do");
         let verdict = Verdict::new(Subject::of(ingress), labels, "no_address", message);
-        out.push(verdict.since(super::written(&ingress.meta)).dwell(180));
+        out.push(verdict.since(super::waits(view, &ingress.meta, 180)).dwell(180));
     }
 }
 

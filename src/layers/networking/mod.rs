@@ -23,6 +23,7 @@ use crate::model::layer::Layer;
 use crate::model::record::{Meta, Object, Time};
 use crate::model::signal::{LayerSignals, Observation};
 use crate::model::tally::Tallies;
+use crate::model::view::View;
 
 /// The networking layer.
 pub(super) static LAYER: LayerSignals = LayerSignals {
@@ -95,9 +96,15 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
     }
 }
 
-/// When the spec was last written, as far as the object says: what it asks for cannot be late before.
-fn written(meta: &Meta) -> Time {
-    meta.managers.iter().filter_map(|m| m.at).fold(meta.created, Time::max)
+/// Seconds within which an object that lacks what it asks for is held never to have had it.
+const FIRST: i64 = 3600;
+
+/// Since when an object waits for what it asks for: since it was made or last written, if that is longer ago than the
+/// dwell. What has stood for long may have had it and lost it, nobody says when.
+fn waits(view: &View<'_>, meta: &Meta, dwell: i64) -> Option<Time> {
+    let written = meta.managers.iter().filter_map(|m| m.at).fold(meta.created, Time::max);
+    let age = view.age_seconds(written);
+    (dwell..=FIRST).contains(&age).then_some(written)
 }
 
 #[cfg(test)]
@@ -106,8 +113,9 @@ mod tests {
 
     use super::*;
     use crate::layers::fixtures::{
-        deployment, judge, objects, pod_of, resource, service, slice, world,
+        ago, deployment, judge, meta, objects, pod_of, resource, service, slice, world,
     };
+    use crate::model::record::Manager;
     use crate::model::signal::{Read, Unit};
 
     #[test]
@@ -131,6 +139,25 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), LAYER.signals.len());
+    }
+
+    #[test]
+    fn a_wait_begins_with_the_last_write_while_that_is_lately() {
+        let world = world(&[], objects![]);
+        let view = View::new(&world, ago(0));
+        let written = |age, at: Option<i64>| {
+            let by = at.map(|at| Manager {
+                name: "x".into(),
+                at: Some(ago(at)),
+                subresource: "".into(),
+            });
+            let meta = Meta { managers: by.into_iter().collect(), ..meta("shop", "web", age) };
+            waits(&view, &meta, 300)
+        };
+        assert_eq!(written(900, None), Some(ago(900)));
+        assert_eq!(written(900, Some(400)), Some(ago(400)));
+        assert_eq!(written(900, Some(100)), None, "within the dwell: what is seen decides");
+        assert_eq!(written(86_400, None), None, "it may have had it");
     }
 
     #[test]

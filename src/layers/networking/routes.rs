@@ -104,7 +104,7 @@ struct Fault {
 fn unresolved(view: &View<'_>, out: &mut Verdicts) {
     for route in view.resources_of(ROUTES).filter(|r| r.meta.deleting.is_none()) {
         let mut faults = BTreeMap::new();
-        if let Some(fault) = not_adopted(route) {
+        if let Some(fault) = not_adopted(view, route) {
             faults.insert("NotAdopted", fault);
         }
         for parent in route.body.items("status.parents").iter().filter(|p| is_asked(route, p)) {
@@ -129,12 +129,12 @@ fn is_asked(route: &Resource, parent: &Value) -> bool {
 }
 
 /// Nobody has answered for any of the Gateways that the route names. A mesh's routes name Services.
-fn not_adopted(route: &Resource) -> Option<Fault> {
+fn not_adopted(view: &View<'_>, route: &Resource) -> Option<Fault> {
     let mut parents = route.body.items("spec.parentRefs").iter();
     let gateway = parents.find(|p| matches!(&**p.text("kind"), "" | "Gateway"))?;
     let message =
         format!("no controller has answered for Gateway {}: is it there?", gateway.text("name"));
-    let since = Some(super::written(&route.meta));
+    let since = super::waits(view, &route.meta, 120);
     let fault = Fault { severity: Severity::Warning, since, dwell: 120, message };
     route.body.items("status.parents").is_empty().then_some(fault)
 }
@@ -170,12 +170,13 @@ fn unserved(view: &View<'_>, route: &Resource) -> Option<Fault> {
     let faults = rules.filter_map(|rule| {
         let weighed = |b: &&Value| b.number("weight").is_none_or(|weight| weight > 0.0);
         let backends: Vec<&Value> = rule.items("backendRefs").iter().filter(weighed).collect();
-        let mut since = None;
+        let mut starts = Vec::new();
         for backend in &backends {
-            let fault = outage(view, service(view, route, backend)?)?;
-            // The last of them to fail made it whole.
-            since = since.max(fault.since);
+            starts.push(outage(view, service(view, route, backend)?)?.since);
         }
+        // The last of them to fail made it whole; where one does not say when, nobody can.
+        let since =
+            starts.into_iter().collect::<Option<Vec<_>>>().and_then(|s| s.into_iter().max());
         let names: Vec<&str> = backends.iter().map(|b| b.text("name").as_str()).collect();
         let message = format!("no backend of a rule has a ready endpoint: {}", names.join(", "));
         let fault = Fault { severity: Severity::Critical, since, dwell: 60, message };

@@ -92,13 +92,20 @@ pub(super) fn outage(view: &View<'_>, service: &Resource) -> Option<Outage> {
             || (w.strategy == Strategy::Recreate && view.in_rollout(w))
     };
     let starts = !workloads.is_empty() && workloads.iter().all(starting);
+    let dwell = if starts { START } else { 30 };
     let draining = !view.endpoints(namespace, name).draining.is_empty();
     Some(Outage {
         reason: if draining { "serving_only" } else { "no_ready" },
-        since: pods.iter().map(|pod| changed(pod)).max(),
-        dwell: if starts { START } else { 30 },
+        since: lasting(view, pods.iter().map(|pod| changed(pod)).max(), dwell),
+        dwell,
         pods: pods.len(),
     })
+}
+
+/// A start that pods tell, if it is long ago: pods that come and go faster than the dwell would put it off for ever, and
+/// what kubestrata has seen itself is the better witness.
+pub(super) fn lasting(view: &View<'_>, since: Option<Time>, dwell: i64) -> Option<Time> {
+    since.filter(|since| view.age_seconds(*since) >= dwell)
 }
 
 /// When the pod's readiness last changed.
@@ -183,6 +190,17 @@ mod tests {
         let found =
             judge(&NOT_SERVING, &world(&[], objects![service("web"), young, unready("web")]));
         assert_eq!(found[0].dwell.as_secs(), START);
+    }
+
+    #[test]
+    fn pods_that_come_and_go_do_not_put_the_start_off() {
+        let fresh = Pod { meta: meta("shop", "web-2", 5), conditions: [].into(), ..unready("web") };
+        let fresh = Pod {
+            meta: crate::model::record::Meta { labels: unready("web").meta.labels, ..fresh.meta },
+            ..fresh
+        };
+        let all = objects![service("web"), deployment("web", 2, 0), unready("web"), fresh];
+        assert_eq!(judge(&NOT_SERVING, &world(&[], all))[0].since, None);
     }
 
     #[test]
