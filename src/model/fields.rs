@@ -61,6 +61,7 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
             "spec.loadBalancerClass",
             "status.loadBalancer.ingress.ip",
             "status.loadBalancer.ingress.hostname",
+            "status.loadBalancer.ingress.ports.error",
         ],
         Kind::Ingress => &[
             "spec.ingressClassName",
@@ -95,7 +96,9 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
             "status.parents.controllerName",
             "status.parents.conditions",
         ],
-        Kind::BackendTlsPolicy => &["status.ancestors.conditions"],
+        Kind::BackendTlsPolicy => {
+            &["status.ancestors.ancestorRef.name", "status.ancestors.conditions"]
+        }
         Kind::ServiceImport => &["status.clusters", "spec.type"],
         // Observability.
         Kind::ApiService => &["spec.service", "spec.group", "spec.version"],

@@ -12,8 +12,10 @@
 mod child;
 mod cluster;
 mod collector;
+pub mod crds;
 mod exposition;
 mod http;
+pub mod manifests;
 pub mod objects;
 mod process;
 mod prometheus;

@@ -1,0 +1,333 @@
+//! Does each layer tell on a real API server what its golden file says? Every manifest is made through the API, read
+//! by the real sources, and gone again when it is deleted; a kind comes and goes with its definition.
+
+#![allow(clippy::unwrap_used)]
+
+mod bed;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bed::{Cluster, ClusterOptions, crds, eventually, manifests, objects};
+use kube::Client;
+use kubestrata::config::Settings;
+use kubestrata::exports::prometheus::{About, Format, encode};
+use kubestrata::model::Time;
+use kubestrata::model::kind::Kind;
+use kubestrata::model::layer::Layer;
+use kubestrata::model::source::Availability;
+use kubestrata::model::world::{Delta, World};
+use kubestrata::pipeline::{Pipeline, State};
+use kubestrata::sources::{self, WatchOptions};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How far ahead of the real time the pipeline looks, so that dwells of hours hold.
+const AHEAD: jiff::SignedDuration = jiff::SignedDuration::from_hours(30);
+
+fn real_now() -> Time {
+    #[expect(clippy::disallowed_methods, reason = "the API server beside us lives in real time")]
+    jiff::Timestamp::now()
+}
+
+/// A pipeline that follows the real API server, thirty hours ahead.
+struct Follower {
+    pipeline: Pipeline,
+    world: World,
+    inbox: mpsc::Receiver<Vec<Delta>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Follower {
+    fn start(client: &Client, layers: Vec<Layer>) -> Self {
+        let opt_in = vec![Kind::HelmSecret, Kind::ConfigMap];
+        let pipeline =
+            Pipeline::new(Settings { layers, opt_in, ..Settings::default() }, State::default());
+        let (out, inbox) = mpsc::channel(256);
+        let options = WatchOptions {
+            discovery: Duration::from_secs(1),
+            longest_interval: Duration::from_secs(1),
+            ..WatchOptions::new(pipeline.kinds(), Arc::new(|| real_now() + AHEAD))
+        };
+        let tasks = sources::start(client, &options, &out).unwrap();
+        Self { pipeline, world: World::default(), inbox, _tasks: tasks }
+    }
+
+    /// Takes in what comes within `window`, as if it were now or, for what came before, thirty hours ago.
+    async fn absorb(&mut self, window: Duration, now: Time) {
+        let end = tokio::time::Instant::now() + window;
+        while let Ok(Some(batch)) = tokio::time::timeout_at(end, self.inbox.recv()).await {
+            for delta in batch {
+                self.pipeline.absorb(&mut self.world, delta, now);
+            }
+        }
+    }
+
+    /// What is exported of a layer after its states have been seen for thirty hours.
+    async fn exposition(&mut self, layer: Layer) -> BTreeSet<String> {
+        self.absorb(Duration::from_millis(300), real_now()).await;
+        self.pipeline.step(&self.world, real_now());
+        self.absorb(Duration::from_millis(1300), real_now() + AHEAD).await;
+        for kind in self.pipeline.kinds() {
+            // A watch that is quiet says so every ten seconds; thirty hours were skipped.
+            if self.world.source(kind).availability == Availability::Served {
+                let alive = kubestrata::model::source::SourceNote::Alive;
+                let note = Delta::Note(kind, alive);
+                self.pipeline.absorb(&mut self.world, note, real_now() + AHEAD);
+            }
+        }
+        let report = self.pipeline.step(&self.world, real_now() + AHEAD);
+        let text = encode(&report.into(), &About::default(), Format::Text).unwrap();
+        series(&text, layer)
+    }
+}
+
+/// Metric and labels of a layer's own series.
+fn series(text: &str, layer: Layer) -> BTreeSet<String> {
+    let mine = format!("kubestrata_{layer}_");
+    let lines = text.lines().filter(|l| l.starts_with(&mine));
+    lines.map(|l| l.rsplit_once(' ').map_or(l, |(series, _)| series).to_owned()).collect()
+}
+
+/// An event as old reporters write it: only the core API takes one without `eventTime`.
+fn as_core_event(mut event: Value) -> Value {
+    let fields = event.as_object_mut().unwrap();
+    for (new, old) in [
+        ("regarding", "involvedObject"),
+        ("note", "message"),
+        ("deprecatedCount", "count"),
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedLastTimestamp", "lastTimestamp"),
+        ("deprecatedSource", "source"),
+        ("reportingController", "reportingComponent"),
+    ] {
+        if let Some(value) = fields.remove(new) {
+            fields.insert(old.to_owned(), value);
+        }
+    }
+    fields.insert("apiVersion".to_owned(), json!("v1"));
+    event
+}
+
+/// Where objects of a manifest's kind are made.
+fn collection(manifest: &Value) -> String {
+    let kind = kind_of(manifest);
+    let api_version = manifest["apiVersion"].as_str().unwrap();
+    let root = if api_version.contains('/') { "/apis" } else { "/api" };
+    let plural = if kind == Kind::Constraint { "k8srequiredlabels" } else { kind.plural() };
+    match manifest["metadata"]["namespace"].as_str() {
+        Some(namespace) if kind.namespaced() => {
+            format!("{root}/{api_version}/namespaces/{namespace}/{plural}")
+        }
+        _ => format!("{root}/{api_version}/{plural}"),
+    }
+}
+
+fn kind_of(manifest: &Value) -> Kind {
+    let field = |name: &str| manifest[name].as_str().unwrap_or_default();
+    Kind::of_manifest(field("apiVersion"), field("kind"))
+        .unwrap_or_else(|| panic!("no kind {} {}", field("apiVersion"), field("kind")))
+}
+
+/// The manifest as it may be made: what the API server sets by itself is left to it.
+fn made(manifest: &Value) -> Value {
+    let mut object = manifest.clone();
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    for field in [
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "deletionTimestamp",
+    ] {
+        metadata.remove(field);
+    }
+    object
+}
+
+/// Makes the objects of a layer, namespaces first, then the rest, each with its status, and says which it made.
+async fn make(client: &Client, manifests: &[Value]) -> BTreeSet<String> {
+    let mut own = BTreeSet::new();
+    let is = |m: &&Value, kind: &str| m["kind"] == kind;
+    for namespace in manifests.iter().filter(|m| is(m, "Namespace")) {
+        let name = namespace["metadata"]["name"].as_str().unwrap();
+        if objects::get(client, &format!("/api/v1/namespaces/{name}")).await.is_err() {
+            objects::create(client, "/api/v1/namespaces", &made(namespace)).await;
+        } else {
+            let labels = json!({"metadata": {"labels": namespace["metadata"]["labels"]}});
+            objects::patch(client, &format!("/api/v1/namespaces/{name}"), &labels).await;
+        }
+        // Nobody else makes it: no controller runs that would change what a manifest says.
+        let account = json!({"metadata": {"name": "default"}});
+        let path = format!("/api/v1/namespaces/{name}/serviceaccounts");
+        if objects::get(client, &format!("{path}/default")).await.is_err() {
+            objects::create(client, &path, &account).await;
+        }
+    }
+    for manifest in manifests.iter().filter(|m| !is(m, "Namespace")) {
+        let (path, object) = (collection(manifest), made(manifest));
+        let name = manifest["metadata"]["name"].as_str().unwrap();
+        // The API server has made some by itself, and keeps them.
+        if objects::get(client, &format!("{path}/{name}")).await.is_err() {
+            objects::create(client, &path, &object).await;
+            own.insert(format!("{path}/{name}"));
+        }
+        let status = &manifest["status"];
+        if kind_of(manifest).is_built_in() && !status.is_null() {
+            objects::patch(client, &format!("{path}/{name}/status"), &json!({"status": status}))
+                .await;
+        }
+    }
+    own
+}
+
+async fn unmake(client: &Client, own: &BTreeSet<String>) {
+    for path in own {
+        objects::patch(client, path, &json!({"metadata": {"finalizers": null}})).await;
+        let request =
+            http::Request::delete(format!("{path}?gracePeriodSeconds=0")).body(Vec::new()).unwrap();
+        client.request::<Value>(request).await.unwrap_or_else(|e| panic!("{path}: {e}"));
+    }
+}
+
+/// What the API server does not let a test make, or changes at once, with the reason why.
+fn cannot_be_made(manifest: &Value) -> bool {
+    let name = manifest["kind"].as_str().unwrap_or_default();
+    // What an endpoint says is asked of the real one.
+    Kind::by_name(name).is_some_and(|k| !k.is_resource())
+        // The API server serves these by itself, and rejects others in their place.
+        || manifest["apiVersion"].as_str().unwrap().starts_with("metrics.k8s.io")
+        // A deletion is asked for, and cannot be written.
+        || !manifest["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// Series of golden files that a real API server cannot be made to show as they are, with the reason why.
+const NOT_HERE: &[(&str, &str)] = &[];
+
+async fn install(client: &Client) {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    objects::create_many(client, path, crds::all()).await;
+    eventually(Duration::from_mins(2), "every definition is established", async || {
+        let all = objects::get(client, path).await?;
+        let waiting = all["items"].as_array().unwrap().iter().filter(|crd| {
+            let conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
+            !conditions.clone().any(|c| c["type"] == "Established" && c["status"] == "True")
+        });
+        anyhow::ensure!(waiting.count() == 0, "some are not");
+        Ok(())
+    })
+    .await;
+}
+
+async fn layer_follows(client: &Client, layer: Layer) {
+    let golden =
+        std::fs::read_to_string(manifests::folder().join(format!("{layer}.prom"))).unwrap();
+    let mut all = manifests::of(layer);
+    all.retain(|m| !cannot_be_made(m));
+    let is_event = |m: &Value| m["kind"] == "Event" && m["eventTime"].is_null();
+    all = all.into_iter().map(|m| if is_event(&m) { as_core_event(m) } else { m }).collect();
+    let then: Time = manifests::NOW.parse().unwrap();
+    let by = (real_now() + AHEAD).duration_since(then);
+    all.iter_mut().for_each(|m| manifests::shift(m, by));
+    let mut follower = Follower::start(client, vec![layer]);
+    eventually(Duration::from_mins(1), "the sources have synced", async || {
+        follower.absorb(Duration::from_millis(500), real_now()).await;
+        anyhow::ensure!(follower.pipeline.ready(&follower.world), "not synced");
+        Ok(())
+    })
+    .await;
+    let healthy = follower.exposition(layer).await;
+    let own = make(client, &all).await;
+    let expected: BTreeSet<String> = series(&golden, layer)
+        .into_iter()
+        .filter(|s| !NOT_HERE.iter().any(|(prefix, _)| s.starts_with(prefix)))
+        .collect();
+    let mut shown = BTreeSet::new();
+    for _ in 0..10 {
+        shown = follower.exposition(layer).await;
+        if expected.is_subset(&shown) {
+            break;
+        }
+    }
+    let missing: Vec<_> = expected.difference(&shown).collect();
+    assert!(missing.is_empty(), "{layer}: not shown: {missing:#?}");
+    let well: Vec<_> = shown.difference(&healthy).filter(|s| s.contains("-fine\"")).collect();
+    let told: Vec<_> = well.iter().filter(|s| s.contains("reason=")).collect();
+    assert!(told.is_empty(), "{layer}: healthy ones are told: {told:#?}");
+    unmake(client, &own).await;
+    let mut left = Vec::new();
+    for _ in 0..10 {
+        shown = follower.exposition(layer).await;
+        left = expected.intersection(&shown).filter(|s| !healthy.contains(*s)).cloned().collect();
+        if left.is_empty() {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "{layer}: still shown: {left:#?}");
+}
+
+/// A kind that appears is followed, one that goes leaves no series and is no recovery, and one that comes back is
+/// followed again, all without a restart.
+async fn a_kind_comes_and_goes(client: &Client) {
+    let crd = crds::of(Kind::Certificate);
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let certificate = json!({"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+        "metadata": {"name": "web", "namespace": "default"},
+        "status": {"notAfter": objects::now()[..19].to_owned() + "Z"}});
+    let mut follower = Follower::start(client, vec![Layer::Security]);
+    for round in 0..2 {
+        await_kind(&mut follower, Availability::Absent).await;
+        objects::create(client, path, &crd).await;
+        await_kind(&mut follower, Availability::Served).await;
+        objects::create(
+            client,
+            "/apis/cert-manager.io/v1/namespaces/default/certificates",
+            &certificate,
+        )
+        .await;
+        eventually(Duration::from_secs(30), "the certificate is told", async || {
+            let shown = follower.exposition(Layer::Security).await;
+            anyhow::ensure!(
+                shown.iter().any(|s| s.contains("certificate=\"web\"")),
+                "round {round}: {shown:#?}"
+            );
+            Ok(())
+        })
+        .await;
+        objects::delete(client, &format!("{path}/certificates.cert-manager.io")).await;
+        await_kind(&mut follower, Availability::Absent).await;
+        let shown = follower.exposition(Layer::Security).await;
+        assert!(!shown.iter().any(|s| s.contains("certificate=\"web\"")), "a ghost: {shown:#?}");
+    }
+}
+
+async fn await_kind(follower: &mut Follower, wanted: Availability) {
+    eventually(Duration::from_secs(60), "the kind is as it should be", async || {
+        follower.absorb(Duration::from_millis(500), real_now()).await;
+        let now = follower.world.source(Kind::Certificate).availability;
+        anyhow::ensure!(now == wanted, "{now:?}, not {wanted:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_layer_tells_on_a_real_api_server_what_its_golden_file_says() {
+    let cluster = Cluster::start(&ClusterOptions {
+        without_kwok: true,
+        without_scheduler: true,
+        without_controller_manager: true,
+        ..ClusterOptions::default()
+    });
+    let client = cluster.client().await;
+    //a_kind_comes_and_goes(&client).await;
+    install(&client).await;
+    for layer in Layer::ALL {
+        if manifests::folder().join(format!("{layer}.yaml")).exists() {
+            layer_follows(&client, layer).await;
+        }
+    }
+}
