@@ -4,12 +4,13 @@ mod compute;
 mod conditions;
 #[cfg(test)]
 mod fixtures;
+mod security;
 mod storage;
 
 use crate::model::signal::{LayerSignals, Signal};
 
 /// The layers whose signals are declared.
-pub static ALL: &[&LayerSignals] = &[&storage::LAYER, &compute::LAYER];
+pub static ALL: &[&LayerSignals] = &[&storage::LAYER, &compute::LAYER, &security::LAYER];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {

@@ -160,10 +160,12 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
             "webhooks.name",
             "webhooks.failurePolicy",
             "webhooks.timeoutSeconds",
-            "webhooks.clientConfig",
+            "webhooks.clientConfig.service",
+            "webhooks.clientConfig.url",
             "webhooks.rules",
             "webhooks.namespaceSelector",
             "webhooks.objectSelector",
+            "webhooks.matchConditions.name",
         ],
         Kind::ValidatingAdmissionPolicy | Kind::MutatingAdmissionPolicy => &[
             "spec.failurePolicy",
@@ -192,6 +194,16 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
         | Kind::GeneratingPolicy
         | Kind::ImageValidatingPolicy
         | Kind::DeletingPolicy => &["spec.validationActions", "status.conditionStatus"],
+        Kind::PolicyReport
+        | Kind::ClusterPolicyReport
+        | Kind::OpenReport
+        | Kind::ClusterOpenReport => &["summary"],
+        Kind::VulnerabilityReport | Kind::ConfigAuditReport | Kind::ExposedSecretReport => &[
+            "report.summary",
+            "report.updateTimestamp",
+            "report.artifact.repository",
+            "report.artifact.tag",
+        ],
         Kind::ConstraintTemplate => {
             &["spec.crd.spec.names.kind", "status.created", "status.byPod.errors"]
         }
