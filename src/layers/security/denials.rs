@@ -1,0 +1,262 @@
+//! How many requests are refused by policy, and by which? Each counted once, by the source that sees most.
+//!
+//! The rule: while audit events come in, they alone count. Else the API server's metrics count what they have: webhooks,
+//! admission policies, Pod Security, authorization and authentication. Events count what neither sees: quotas beside
+//! the metrics, and everything that they tell where there are no metrics. A scrape right after the end of the audit
+//! events only sets the marks, for the audit may have counted what it holds. A request that two webhooks refuse at
+//! once counts for both in the API server's own numbers. Refused evictions are not policy: a disruption budget works.
+
+use crate::labels;
+use crate::model::kind::Kind;
+use crate::model::layer::Layer;
+use crate::model::record::{AuditEvent, Event, Refusal};
+use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
+use crate::model::source::Availability;
+use crate::model::tally::Tallies;
+use crate::model::world::World;
+
+pub(super) static DENIALS: Signal = Signal {
+    block: "S5.2",
+    name: "security_policy_denials_total",
+    layer: Layer::Security,
+    help: "Requests refused by webhooks, admission policies, Pod Security, quotas, authorization or authentication, each \
+           counted once: by audit events where they come in, else by the API server's metrics, and by events what \
+           neither sees. Healthy is low and steady.",
+    unit: Unit::Count,
+    labels: &["source", "reason", "policy"],
+    reasons: &[
+        "webhook",
+        "admission_policy",
+        "pod_security",
+        "quota",
+        "rbac",
+        "authentication",
+        "other",
+    ],
+    bound: "3 sources × policies, webhooks and quotas",
+    needs: &[],
+    uses: &[Kind::Audit, Kind::ApiServerMetrics, Kind::Event],
+    profile: Profile::Rate,
+    read: Read::Counter,
+};
+
+/// Whether a source tells what happens now.
+pub(super) fn is_heard(world: &World, kind: Kind) -> bool {
+    world.source_ref(kind).is_some_and(|s| s.availability == Availability::Served)
+}
+
+/// Whether the API server's metrics count: after an outage of theirs the next answer makes up for it.
+fn is_measured(world: &World) -> bool {
+    use Availability::{Served, Unauthorized, Unreachable};
+    let source = world.source_ref(Kind::ApiServerMetrics);
+    source.is_some_and(|s| matches!(s.availability, Served | Unreachable | Unauthorized))
+}
+
+/// Counts a refusal in the audit log.
+pub(super) fn observe_audit(o: &Observation<'_>, audit: &AuditEvent, tallies: &mut Tallies) {
+    let Some(refusal) = audit.refusal.filter(|_| is_heard(o.world, Kind::Audit)) else { return };
+    match refusal {
+        Refusal::DisruptionBudget => {}
+        Refusal::Authorization | Refusal::Authentication => {
+            tallies.add(&DENIALS, labels!["audit", refusal.name(), ""], 1);
+        }
+        _ => tallies.add(&DENIALS, labels!["audit", refusal.name(), &audit.by], 1),
+    }
+}
+
+/// Counts what an event tells of refusals, as far as nobody else does.
+pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Tallies) {
+    let Some((reason, policy)) = refusal(event) else { return };
+    let new =
+        tallies.advance(Kind::Event, event.meta.uid, "denial", u64::from(event.count));
+    let measured = is_measured(o.world) && reason != "quota";
+    if !measured && !is_heard(o.world, Kind::Audit) {
+        tallies.add(&DENIALS, labels!["event", reason, policy], new);
+    }
+}
+
+/// What refused, and which policy, as far as an event tells.
+fn refusal(event: &Event) -> Option<(&'static str, &str)> {
+    match event.reason.as_str() {
+        "FailedCreate" => refused(&event.note).filter(|(_, policy)| !is_kyverno(policy)),
+        // Kyverno reports each violation; only one that it blocked was a refusal, and its scans refuse nothing.
+        "PolicyViolation" if event.actor == "kyverno-admission" => {
+            event.note.contains("(blocked)").then_some(("webhook", &*event.regarding.name))
+        }
+        _ => None,
+    }
+}
+
+/// Kyverno's webhooks: what they refuse, Kyverno tells by policy.
+fn is_kyverno(webhook: &str) -> bool {
+    webhook.contains(".kyverno.svc")
+}
+
+/// What refused, by the API server's words, and which policy they name.
+fn refused(note: &str) -> Option<(&'static str, &str)> {
+    if let Some((before, _)) = note.split_once(" denied the request") {
+        let (_, name) = before.rsplit_once("webhook ")?;
+        return Some(("webhook", name.trim_matches('"')));
+    }
+    for words in ["exceeded quota: ", "failed quota: "] {
+        if let Some((_, rest)) = note.split_once(words) {
+            return Some(("quota", up_to(rest, &[',', ':'])));
+        }
+    }
+    if let Some((_, rest)) = note.split_once("violates PodSecurity \"") {
+        return Some(("pod_security", up_to(rest, &[':', '"'])));
+    }
+    if let Some((_, rest)) = note.split_once("AdmissionPolicy '")
+        && note.contains("denied request")
+    {
+        return Some(("admission_policy", up_to(rest, &['\''])));
+    }
+    note.contains(" cannot create resource ").then_some(("rbac", ""))
+}
+
+fn up_to<'a>(text: &'a str, ends: &[char]) -> &'a str {
+    text.split(ends).next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::fixtures::{Counted, ago, event, meta};
+    use crate::layers::security::LAYER;
+    use crate::layers::security::apiserver::scrape;
+    use crate::model::record::Object;
+    use crate::model::source::SourceNote;
+    use crate::model::world::Delta;
+
+    /// A world in which only these of the three sources are heard.
+    fn heard(kinds: &[Kind]) -> Counted {
+        let mut counted = Counted::new(&LAYER, Vec::new());
+        for kind in [Kind::Audit, Kind::ApiServerMetrics, Kind::Event] {
+            if !kinds.contains(&kind) {
+                hush(&mut counted, kind);
+            }
+        }
+        counted
+    }
+
+    fn hush(counted: &mut Counted, kind: Kind) {
+        let availability = Availability::Disabled;
+        let note =
+            SourceNote::Failed { availability, message: String::new(), backoff_seconds: 0.0 };
+        counted.world.apply(Delta::Note(kind, note), ago(0));
+    }
+
+    fn audit(refusal: Refusal, by: &str) -> Object {
+        let meta = meta("", by, 0);
+        let refusal = Some(refusal);
+        Object::Audit(Box::new(AuditEvent { meta, refusal, by: by.into(), ..AuditEvent::default() }))
+    }
+
+    fn failed_create(note: &str) -> Event {
+        Event { count: 2, ..event((Kind::ReplicaSet, "web-abc"), "FailedCreate", note, 60, 60) }
+    }
+
+    const DENIED: &str =
+        "Error creating: admission webhook \"pods.example.com\" denied the request: no";
+    const FULL: &str = "Error creating: pods \"web-x\" is forbidden: exceeded quota: rq, requested: pods=1";
+    const REJECTIONS: &str = "apiserver_admission_webhook_rejection_count";
+
+    fn rejections(n: f64) -> Object {
+        let labels = [("name", "pods.example.com"), ("type", "validating"), ("error_type", "no_error")];
+        scrape("a", &[(REJECTIONS, &labels, n)])
+    }
+
+    #[test]
+    fn a_refusal_names_its_policy() {
+        let cases = [
+            (DENIED, Some(("webhook", "pods.example.com"))),
+            (FULL, Some(("quota", "rq"))),
+            ("failed quota: rq: must specify limits.cpu for: c", Some(("quota", "rq"))),
+            (
+                "pods \"b\" is forbidden: violates PodSecurity \"restricted:latest\": privileged",
+                Some(("pod_security", "restricted")),
+            ),
+            (
+                "pods \"b\" is forbidden: ValidatingAdmissionPolicy 'nolatest' with binding 'b' denied request: image",
+                Some(("admission_policy", "nolatest")),
+            ),
+            (
+                "pods is forbidden: User \"x\" cannot create resource \"pods\" in API group",
+                Some(("rbac", "")),
+            ),
+            ("failed calling webhook \"v.example\": connection refused", None),
+            ("serviceaccount \"x\" not found", None),
+        ];
+        for (note, expected) in cases {
+            assert_eq!(refused(note), expected, "{note}");
+        }
+    }
+
+    #[test]
+    fn one_refusal_seen_by_three_sources_counts_once() {
+        let (audits, metrics, events) = (Kind::Audit, Kind::ApiServerMetrics, Kind::Event);
+        let cases = [
+            (vec![audits, metrics, events], "audit webhook pods.example.com", 1),
+            (vec![metrics, events], "apiserver webhook pods.example.com", 1),
+            (vec![events], "event webhook pods.example.com", 2),
+        ];
+        for (sources, series, total) in cases {
+            let mut counted = heard(&sources);
+            if sources.contains(&audits) {
+                counted.see(audit(Refusal::Webhook, "pods.example.com"), 0);
+            }
+            if sources.contains(&metrics) {
+                counted.see(rejections(1.0), 0);
+            }
+            counted.see(failed_create(DENIED), 0);
+            assert_eq!(counted.totals(&DENIALS), [(series.to_owned(), total)], "{sources:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_metrics_do_not_see_is_told_by_events() {
+        let mut counted = heard(&[Kind::ApiServerMetrics, Kind::Event]);
+        counted.see(failed_create(FULL), 0).see(failed_create(FULL), 0);
+        assert_eq!(counted.totals(&DENIALS), [("event quota rq".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn nothing_counts_twice_when_a_source_comes_or_goes() {
+        let mut counted = heard(&[Kind::ApiServerMetrics]);
+        counted.see(rejections(3.0), 300);
+        counted.world.apply(Delta::Synced(Kind::Audit), ago(250));
+        counted.see(audit(Refusal::Webhook, "pods.example.com"), 240).see(rejections(4.0), 200);
+        counted.see(audit(Refusal::Webhook, "pods.example.com"), 190);
+        hush(&mut counted, Kind::Audit);
+        counted.see(rejections(5.0), 180).see(rejections(7.0), 120);
+        let expected = [
+            ("apiserver webhook pods.example.com".to_owned(), 5),
+            ("audit webhook pods.example.com".to_owned(), 2),
+        ];
+        assert_eq!(counted.totals(&DENIALS), expected);
+    }
+
+    #[test]
+    fn kyverno_tells_by_policy_what_its_webhook_refused() {
+        let violation = |actor: &str, note: &str| Event {
+            actor: actor.into(),
+            count: 1,
+            ..event((Kind::KyvernoClusterPolicy, "no-latest"), "PolicyViolation", note, 60, 60)
+        };
+        let mut counted = heard(&[Kind::Event]);
+        counted
+            .see(failed_create("admission webhook \"validate.kyverno.svc-fail\" denied the request: x"), 0)
+            .see(violation("kyverno-admission", "Pod shop/a: [tag] fail (blocked); use a tag"), 0)
+            .see(violation("kyverno-admission", "Pod shop/b: [tag] fail; use a tag"), 0)
+            .see(violation("kyverno-scan", "Pod shop/c: [tag] fail"), 0);
+        assert_eq!(counted.totals(&DENIALS), [("event webhook no-latest".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_disruption_budget_is_no_policy_and_no_user_is_named() {
+        let mut counted = heard(&[Kind::Audit]);
+        counted.see(audit(Refusal::DisruptionBudget, "web"), 0);
+        counted.see(audit(Refusal::Authorization, "someone"), 0);
+        assert_eq!(counted.totals(&DENIALS), [("audit rbac ".to_owned(), 1)]);
+    }
+}
