@@ -391,6 +391,7 @@ pub const fn metrics(kind: Kind) -> &'static [&'static str] {
             "kube_apiserver_clusterip_allocator_available_ips",
             "kube_apiserver_nodeport_allocator_allocated_ports",
             "kube_apiserver_nodeport_allocator_available_ports",
+            "kubernetes_build_info",
             "pod_security_errors_total",
             "pod_security_evaluations_total",
             "pod_security_exemptions_total",

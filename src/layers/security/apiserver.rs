@@ -196,9 +196,8 @@ fn totals(scrape: &Scrape) -> Totals {
 /// Under which series a sample counts.
 fn series(sample: &Sample) -> Option<(&'static Signal, Labels)> {
     let label = |key: &str| sample.labels.value(key);
-    let denied = |reason: &'static str, policy: &str| {
-        Some((&DENIALS, labels!["apiserver", reason, policy]))
-    };
+    let denied =
+        |reason: &'static str, policy: &str| Some((&DENIALS, labels!["apiserver", reason, policy]));
     let problem = |reason: &'static str| Some((&AUTHENTICATION, labels![reason]));
     match sample.name.as_str() {
         "apiserver_admission_webhook_rejection_count" => match label("error_type") {
@@ -209,9 +208,7 @@ fn series(sample: &Sample) -> Option<(&'static Signal, Labels)> {
                 Some((&WEBHOOK_ERRORS, labels![label("name"), kind, reason]))
             }
         },
-        "apiserver_admission_webhook_fail_open_count" => {
-            Some((&FAIL_OPEN, labels![label("name")]))
-        }
+        "apiserver_admission_webhook_fail_open_count" => Some((&FAIL_OPEN, labels![label("name")])),
         "pod_security_evaluations_total"
             if label("decision") == "deny" && label("resource") == "pod" =>
         {
@@ -349,7 +346,11 @@ mod tests {
             ),
             (
                 vap,
-                &[("policy", "p"), ("error_type", "out_of_budget"), ("enforcement_action", "allow")],
+                &[
+                    ("policy", "p"),
+                    ("error_type", "out_of_budget"),
+                    ("enforcement_action", "allow"),
+                ],
                 &["admission_policy_errors_total p out_of_budget 4"],
             ),
             (
@@ -359,26 +360,50 @@ mod tests {
             ),
             (
                 psa,
-                &[("decision", "deny"), ("mode", "enforce"), ("policy_level", "restricted"), ("resource", "pod")],
+                &[
+                    ("decision", "deny"),
+                    ("mode", "enforce"),
+                    ("policy_level", "restricted"),
+                    ("resource", "pod"),
+                ],
                 &["policy_denials_total apiserver pod_security restricted 4"],
             ),
             (
                 psa,
-                &[("decision", "deny"), ("mode", "audit"), ("policy_level", "baseline"), ("resource", "pod")],
+                &[
+                    ("decision", "deny"),
+                    ("mode", "audit"),
+                    ("policy_level", "baseline"),
+                    ("resource", "pod"),
+                ],
                 &["pod_security_violations_total baseline audit 4"],
             ),
             // The workload of a pod that is counted anyway, and a pod that is fine.
             (
                 psa,
-                &[("decision", "deny"), ("mode", "warn"), ("policy_level", "baseline"), ("resource", "controller")],
+                &[
+                    ("decision", "deny"),
+                    ("mode", "warn"),
+                    ("policy_level", "baseline"),
+                    ("resource", "controller"),
+                ],
                 &[],
             ),
             (
                 psa,
-                &[("decision", "allow"), ("mode", "enforce"), ("policy_level", "baseline"), ("resource", "pod")],
+                &[
+                    ("decision", "allow"),
+                    ("mode", "enforce"),
+                    ("policy_level", "baseline"),
+                    ("resource", "pod"),
+                ],
                 &[],
             ),
-            ("pod_security_errors_total", &[("fatal", "true")], &["pod_security_errors_total fatal 4"]),
+            (
+                "pod_security_errors_total",
+                &[("fatal", "true")],
+                &["pod_security_errors_total fatal 4"],
+            ),
             (
                 "authorization_attempts_total",
                 &[("result", "no-opinion")],
@@ -435,7 +460,8 @@ mod tests {
     #[test]
     fn what_failed_open_counts_by_the_audit_where_it_is_heard() {
         use crate::model::record::Object;
-        let open = scrape("a", &[("apiserver_admission_webhook_fail_open_count", &[("name", "w")], 2.0)]);
+        let open =
+            scrape("a", &[("apiserver_admission_webhook_fail_open_count", &[("name", "w")], 2.0)]);
         let audit = AuditEvent { failed_open: ["w".into()].into(), ..AuditEvent::default() };
         let mut counted = Counted::new(&LAYER, Vec::new());
         counted.see(open, 0).see(Object::Audit(Box::new(audit)), 0);

@@ -67,8 +67,7 @@ pub(super) fn observe_audit(o: &Observation<'_>, audit: &AuditEvent, tallies: &m
 /// Counts what an event tells of refusals, as far as nobody else does.
 pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Tallies) {
     let Some((reason, policy)) = refusal(event) else { return };
-    let new =
-        tallies.advance(Kind::Event, event.meta.uid, "denial", u64::from(event.count));
+    let new = tallies.advance(Kind::Event, event.meta.uid, "denial", u64::from(event.count));
     let measured = is_measured(o.world) && reason != "quota";
     if !measured && !is_heard(o.world, Kind::Audit) {
         tallies.add(&DENIALS, labels!["event", reason, policy], new);
@@ -149,7 +148,12 @@ mod tests {
     fn audit(refusal: Refusal, by: &str) -> Object {
         let meta = meta("", by, 0);
         let refusal = Some(refusal);
-        Object::Audit(Box::new(AuditEvent { meta, refusal, by: by.into(), ..AuditEvent::default() }))
+        Object::Audit(Box::new(AuditEvent {
+            meta,
+            refusal,
+            by: by.into(),
+            ..AuditEvent::default()
+        }))
     }
 
     fn failed_create(note: &str) -> Event {
@@ -158,11 +162,13 @@ mod tests {
 
     const DENIED: &str =
         "Error creating: admission webhook \"pods.example.com\" denied the request: no";
-    const FULL: &str = "Error creating: pods \"web-x\" is forbidden: exceeded quota: rq, requested: pods=1";
+    const FULL: &str =
+        "Error creating: pods \"web-x\" is forbidden: exceeded quota: rq, requested: pods=1";
     const REJECTIONS: &str = "apiserver_admission_webhook_rejection_count";
 
     fn rejections(n: f64) -> Object {
-        let labels = [("name", "pods.example.com"), ("type", "validating"), ("error_type", "no_error")];
+        let labels =
+            [("name", "pods.example.com"), ("type", "validating"), ("error_type", "no_error")];
         scrape("a", &[(REJECTIONS, &labels, n)])
     }
 
@@ -245,7 +251,12 @@ mod tests {
         };
         let mut counted = heard(&[Kind::Event]);
         counted
-            .see(failed_create("admission webhook \"validate.kyverno.svc-fail\" denied the request: x"), 0)
+            .see(
+                failed_create(
+                    "admission webhook \"validate.kyverno.svc-fail\" denied the request: x",
+                ),
+                0,
+            )
             .see(violation("kyverno-admission", "Pod shop/a: [tag] fail (blocked); use a tag"), 0)
             .see(violation("kyverno-admission", "Pod shop/b: [tag] fail; use a tag"), 0)
             .see(violation("kyverno-scan", "Pod shop/c: [tag] fail"), 0);

@@ -1,7 +1,11 @@
 //! Are the rules enforced, the keys valid and the doors shut?
 
 mod apiserver;
+mod audits;
 mod denials;
+mod deprecated;
+mod namespaces;
+mod policies;
 mod webhooks;
 
 use crate::model::layer::Layer;
@@ -17,23 +21,31 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &denials::DENIALS,
         &apiserver::WEBHOOK_ERRORS,
         &apiserver::FAIL_OPEN,
+        &policies::UNHEALTHY,
         &apiserver::POLICY_VIOLATIONS,
         &apiserver::POLICY_ERRORS,
         &apiserver::PSA_VIOLATIONS,
         &apiserver::PSA_ERRORS,
+        &namespaces::COVERAGE,
+        &namespaces::DOWNGRADES,
+        &audits::AUTHORIZATION,
         &apiserver::AUTHENTICATION,
         &apiserver::CLIENT_CERTIFICATES,
+        &deprecated::USED,
+        &audits::DEPRECATED,
     ],
     observe,
 };
 
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
     match o.object {
+        Object::Namespace(namespace) => namespaces::observe(o, namespace, tallies),
         Object::Event(event) => denials::observe_event(o, event, tallies),
         Object::Scrape(scrape) => apiserver::observe(o, scrape, tallies),
         Object::Audit(audit) => {
             denials::observe_audit(o, audit, tallies);
             apiserver::observe_audit(o, audit, tallies);
+            audits::observe(o, audit, tallies);
         }
         _ => {}
     }

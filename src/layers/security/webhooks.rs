@@ -223,7 +223,8 @@ mod tests {
             (json!({"clientConfig": "odd", "rules": "odd"}), vec![]),
         ];
         for (change, expected) in cases {
-            let objects = objects![config(change.clone()), service("hook"), slice("hook", &[false])];
+            let objects =
+                objects![config(change.clone()), service("hook"), slice("hook", &[false])];
             assert_eq!(told(objects), expected, "{change}");
         }
         let missing = objects![config(json!({}))];
@@ -256,10 +257,7 @@ mod tests {
         let cases = [
             (json!({}), "deadlock"),
             (json!({"namespaceSelector": exempt}), "no_ready_endpoints"),
-            (
-                json!({"objectSelector": {"matchLabels": {"app": "other"}}}),
-                "no_ready_endpoints",
-            ),
+            (json!({"objectSelector": {"matchLabels": {"app": "other"}}}), "no_ready_endpoints"),
             (json!({"matchConditions": [{"name": "not-me"}]}), "no_ready_endpoints"),
             (json!({"failurePolicy": "Ignore"}), "no_ready_endpoints"),
         ];
