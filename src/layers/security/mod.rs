@@ -2,10 +2,13 @@
 
 mod apiserver;
 mod audits;
+mod calls;
+mod changes;
 mod denials;
 mod deprecated;
 mod namespaces;
 mod policies;
+mod rbac;
 mod webhooks;
 
 use crate::model::layer::Layer;
@@ -20,7 +23,9 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &webhooks::DOWN,
         &denials::DENIALS,
         &apiserver::WEBHOOK_ERRORS,
+        &calls::FAILING,
         &apiserver::FAIL_OPEN,
+        &changes::WEBHOOKS,
         &policies::UNHEALTHY,
         &apiserver::POLICY_VIOLATIONS,
         &apiserver::POLICY_ERRORS,
@@ -30,6 +35,11 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &namespaces::DOWNGRADES,
         &audits::AUTHORIZATION,
         &apiserver::AUTHENTICATION,
+        &rbac::POWERFUL,
+        &rbac::BINDINGS,
+        &rbac::CHANGES,
+        &changes::ENFORCED,
+        &changes::RELAXED,
         &apiserver::CLIENT_CERTIFICATES,
         &deprecated::USED,
         &audits::DEPRECATED,
@@ -46,6 +56,10 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
             denials::observe_audit(o, audit, tallies);
             apiserver::observe_audit(o, audit, tallies);
             audits::observe(o, audit, tallies);
+        }
+        Object::Resource(resource) => {
+            changes::observe(o, resource, tallies);
+            rbac::observe(o, resource, tallies);
         }
         _ => {}
     }
