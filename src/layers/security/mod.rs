@@ -6,9 +6,14 @@ mod calls;
 mod changes;
 mod denials;
 mod deprecated;
+mod duration;
+mod gatekeeper;
+mod kyverno;
 mod namespaces;
 mod policies;
 mod rbac;
+mod reports;
+mod scans;
 mod webhooks;
 
 use crate::model::layer::Layer;
@@ -38,8 +43,20 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &rbac::POWERFUL,
         &rbac::BINDINGS,
         &rbac::CHANGES,
+        &kyverno::NOT_READY,
         &changes::ENFORCED,
         &changes::RELAXED,
+        &kyverno::ENGINE,
+        &reports::RESULTS,
+        &reports::ERRORS,
+        &gatekeeper::VIOLATIONS,
+        &gatekeeper::AUDIT_AGE,
+        &gatekeeper::UNHEALTHY,
+        &scans::VULNERABILITIES,
+        &scans::CONFIGURATION,
+        &scans::SECRETS,
+        &scans::COVERAGE,
+        &scans::STALE,
         &apiserver::CLIENT_CERTIFICATES,
         &deprecated::USED,
         &audits::DEPRECATED,
