@@ -3,17 +3,21 @@
 mod apiserver;
 mod audits;
 mod calls;
+mod certificates;
 mod changes;
 mod denials;
 mod deprecated;
 mod duration;
 mod gatekeeper;
+mod issuance;
 mod kyverno;
 mod namespaces;
+mod pods;
 mod policies;
 mod rbac;
 mod reports;
 mod scans;
+mod secrets;
 mod webhooks;
 
 use crate::model::layer::Layer;
@@ -57,7 +61,14 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &scans::SECRETS,
         &scans::COVERAGE,
         &scans::STALE,
+        &certificates::EXPIRY,
+        &certificates::UNHEALTHY,
+        &issuance::ISSUERS,
+        &issuance::STUCK,
         &apiserver::CLIENT_CERTIFICATES,
+        &pods::CERTIFICATES,
+        &issuance::SIGNING,
+        &secrets::FAILED,
         &deprecated::USED,
         &audits::DEPRECATED,
     ],
