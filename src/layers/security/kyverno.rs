@@ -132,8 +132,10 @@ fn watchdog(view: &View<'_>, out: &mut Verdicts) {
     for lease in view.resources(Kind::Lease).filter(|l| l.meta.name == "kyverno-health") {
         let last = lease.meta.annotations.value("kyverno.io/last-request-time").parse::<Time>();
         let Ok(last) = last else { continue };
-        // A lease that nobody has touched for a day is litter.
-        if (600..86_400).contains(&view.age_seconds(last)) {
+        // A lease without its controller that nobody has touched for a day is litter.
+        let home = view.world.deployments.get(&lease.meta.namespace, CONTROLLERS[0].0);
+        let limit = if home.is_some_and(|d| d.desired > 0) { i64::MAX } else { 86_400 };
+        if (600..limit).contains(&view.age_seconds(last)) {
             let reason = "webhook_silent";
             let message = format!("its webhook has had no request since {last}");
             let labels = labels!["admission", "", reason];
@@ -164,7 +166,7 @@ fn updates(view: &View<'_>, out: &mut Verdicts) {
             "" => String::new(),
             message => format!(": {}", one_line(message)),
         };
-        let message = format!("{count} of its update requests {what}{words}");
+        let message = format!("update requests that {what} ({count}){words}");
         let verdict = Verdict::new(
             policy_subject(policy),
             labels!["background", policy, reason],
@@ -273,13 +275,16 @@ mod tests {
 
     #[test]
     fn a_webhook_that_gets_no_requests_is_silent() {
-        for (age, expected) in [(60, vec![]), (1200, vec!["webhook_silent"]), (200_000, vec![])] {
+        let lease = |age| {
             let at = ago(age).to_string();
-            let lease = json!({"metadata": {"namespace": "kyverno",
-                "annotations": {"kyverno.io/last-request-time": at}}});
-            let lease = resource(Kind::Lease, "kyverno-health", lease);
-            assert_eq!(reasons(&ENGINE, objects![lease]), expected, "{age}");
+            let lease = json!({"metadata": {"annotations": {"kyverno.io/last-request-time": at}}});
+            resource(Kind::Lease, "kyverno-health", lease)
+        };
+        for (age, expected) in [(60, vec![]), (1200, vec!["webhook_silent"]), (200_000, vec![])] {
+            assert_eq!(reasons(&ENGINE, objects![lease(age)]), expected, "{age}");
         }
+        let controller = deployment("kyverno-admission-controller", 1, 1);
+        assert_eq!(reasons(&ENGINE, objects![lease(200_000), controller]), ["webhook_silent"]);
     }
 
     #[test]
@@ -296,7 +301,7 @@ mod tests {
             request("d", "Completed", 9000),
         ];
         let told = judge(&ENGINE, &world(&[], objects));
-        assert_eq!(told[0].message, "2 of its update requests failed: denied");
+        assert_eq!(told[0].message, "update requests that failed (2): denied");
         assert_eq!((told.len(), told[0].since), (1, Some(ago(900))));
         assert_eq!(reasons(&ENGINE, objects![request("a", "Pending", 900)]), ["update_stuck"]);
     }

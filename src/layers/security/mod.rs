@@ -92,3 +92,74 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::layers::fixtures::{Counted, ago, judge, resource, world};
+    use crate::model::kind::Kind;
+    use crate::model::reading::Readings;
+    use crate::model::record::Resource;
+    use crate::model::signal::Read;
+    use crate::model::view::View;
+
+    /// An object of each kind whose fields have other types than anybody expects.
+    fn odd() -> impl Iterator<Item = Resource> {
+        let manifests = [
+            json!({}),
+            json!({"spec": "x", "status": 1, "webhooks": {}, "rules": true, "subjects": [1], "table": [], "report": "x"}),
+            json!({"spec": {"rules": [1]}, "status": {"byPod": [true], "conditions": [{"type": 7}], "state": 3},
+                "webhooks": [{"clientConfig": {"service": "x"}, "rules": [[]]}], "roleRef": [], "summary": []}),
+        ];
+        let kinds = Kind::ALL.iter().filter(|k| k.is_resource());
+        kinds.flat_map(move |kind| {
+            let named = |(i, m): (usize, serde_json::Value)| resource(*kind, &format!("o{i}"), m);
+            manifests.clone().into_iter().enumerate().map(named).collect::<Vec<_>>()
+        })
+    }
+
+    #[test]
+    fn odd_objects_and_blindness_raise_nothing_and_break_nothing() {
+        let objects = || odd().map(Object::from);
+        let mut counted = Counted::new(&LAYER, Vec::new());
+        for object in objects() {
+            counted.see(object, 0);
+        }
+        let blind = world(Kind::ALL, Vec::new());
+        for signal in LAYER.signals {
+            match signal.read {
+                Read::Rule(_) => {
+                    // What says when it was made, and says no more, is late by that.
+                    let found = judge(signal, &world(&[], objects()));
+                    let young = found.iter().all(|v| {
+                        matches!(
+                            v.reason,
+                            "no_binding" | "update_stuck" | "role_missing" | "pending"
+                        )
+                    });
+                    assert!(young, "{} {found:?}", signal.name);
+                    assert!(judge(signal, &blind).is_empty(), "{}", signal.name);
+                }
+                Read::Gauge(read) => {
+                    let mut readings = Readings::default();
+                    read(&View::new(&blind, ago(0)), &mut readings);
+                    assert!(readings.into_sorted().is_empty(), "{}", signal.name);
+                }
+                Read::Counter | Read::Histogram(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_in_which_objects_come_does_not_matter() {
+        let objects = || odd().map(Object::from).collect::<Vec<_>>();
+        let mut reversed = objects();
+        reversed.reverse();
+        let (one, other) = (world(&[], objects()), world(&[], reversed));
+        for signal in LAYER.signals.iter().filter(|s| matches!(s.read, Read::Rule(_))) {
+            assert_eq!(judge(signal, &one), judge(signal, &other), "{}", signal.name);
+        }
+    }
+}

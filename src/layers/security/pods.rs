@@ -44,7 +44,7 @@ fn late(view: &View<'_>, out: &mut Verdicts) {
     }
     for ((workload, reason), (pods, since)) in found {
         let labels = labels![&workload.namespace, &workload.kind, &workload.name, reason];
-        let message = format!("{} of its pods hold a certificate that is {reason}", pods.len());
+        let message = format!("pods that hold a certificate that is {reason}: {}", pods.len());
         let severity = if reason == "expired" { Severity::Critical } else { Severity::Warning };
         let verdict = Verdict::new(workload.subject(), labels, reason, message);
         out.push(verdict.severity(severity).since(since).dwell(60));
@@ -68,7 +68,7 @@ mod tests {
         ];
         let told = judge(&CERTIFICATES, &world(&[], objects));
         assert_eq!((told.len(), told[0].reason), (1, "expired"));
-        assert_eq!(told[0].message, "2 of its pods hold a certificate that is expired");
+        assert_eq!(told[0].message, "pods that hold a certificate that is expired: 2");
         let with = |reason, last| {
             reasons(&CERTIFICATES, objects![pod_of("web", "web-1"), report("web-1", reason, last)])
         };

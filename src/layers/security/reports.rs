@@ -106,7 +106,7 @@ fn errors(view: &View<'_>, out: &mut Verdicts) {
         };
         let reason = "cannot_evaluate";
         let message = format!(
-            "{n} results of its policy reports are errors: policies that could not be evaluated"
+            "errors in its policy reports: {n}; there are policies that could not be evaluated"
         );
         let labels = labels![namespace, source, reason];
         out.push(Verdict::new(subject, labels, reason, message).dwell(900));
@@ -152,7 +152,7 @@ mod tests {
         ];
         let told = judge(&ERRORS, &world(&[], objects));
         assert_eq!((told.len(), told[0].dwell.as_secs()), (1, 900));
-        assert!(told[0].message.starts_with("3 results"));
+        assert!(told[0].message.starts_with("errors in its policy reports: 3"));
         let fails = objects![report("a", &json!({"table": {"fail": 9, "error": 0}}))];
         assert!(judge(&ERRORS, &world(&[], fails)).is_empty());
     }

@@ -180,7 +180,7 @@ fn secrets(view: &View<'_>, out: &mut Verdicts) {
         let reason = "exposed_secret";
         let labels = labels![&workload.namespace, &workload.kind, &workload.name, reason];
         let message = format!(
-            "its images hold {} secrets, {grave} of them critical or high: rotate them, and build without them",
+            "secrets found in its images: {} ({grave} critical or high); rotate them, and build without them",
             grave + others
         );
         let severity = if grave > 0 { Severity::Warning } else { Severity::Info };
@@ -227,7 +227,7 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
     for (namespace, (count, first, limit)) in old {
         let reason = "not_rescanned";
         let message =
-            format!("{count} of its vulnerability reports are old, the oldest of {first}");
+            format!("vulnerability reports past their time: {count}, the oldest of {first}");
         let subject = Subject::new(Kind::Namespace, &Text::default(), namespace);
         let verdict = Verdict::new(subject, labels![namespace, reason], reason, message);
         out.push(verdict.since(first).dwell(limit));
@@ -306,7 +306,7 @@ mod tests {
         let found = judge(&SECRETS, &world(&[], objects));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].subject.to_string(), "Deployment shop/web");
-        assert!(found[0].message.starts_with("its images hold 2 secrets, 1 of them"));
+        assert!(found[0].message.starts_with("secrets found in its images: 2 (1 critical"));
         let clean = objects![report(kind, "b", "x", &json!({"table": {"critical": 0}}))];
         assert!(reasons(&SECRETS, clean).is_empty());
     }

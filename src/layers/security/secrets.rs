@@ -64,7 +64,7 @@ fn failed(view: &View<'_>, out: &mut Verdicts) {
         let held = readers.get(&key).copied().unwrap_or(0);
         let reason = "store_invalid";
         let message =
-            format!("{held} external secrets read from it and do not sync: {}", words(ready));
+            format!("it is not valid and holds up external secrets ({held}): {}", words(ready));
         let labels = labels![&meta.namespace, &meta.name, reason];
         let severity = if held > 0 { Severity::Critical } else { Severity::Warning };
         let verdict = Verdict::new(Subject::of(store), labels, reason, message);
@@ -156,7 +156,7 @@ mod tests {
         let told = judge(&FAILED, &world(&[], objects));
         assert_eq!((told.len(), told[0].reason), (1, "store_invalid"));
         assert!(
-            told[0].message.starts_with("1 external secrets read from it"),
+            told[0].message.starts_with("it is not valid and holds up external secrets (1)"),
             "{}",
             told[0].message
         );
