@@ -11,12 +11,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::exports::http::{self, Shared};
+use crate::exports::http::{self, AuditSink, Receiver, ReceiverError, Refused, Shared};
 use crate::exports::otlp::{Otlp, OtlpError, ResourceInfo};
+use crate::model::kind::Kind;
+use crate::model::source::SourceNote;
 use crate::model::world::{Delta, World};
 use crate::pipeline::Pipeline;
 use crate::snapshot::SnapshotError;
-use crate::sources::{self, WatchOptions};
+use crate::sources::{
+    self, Connection, KubeletAccess, PrometheusError, PrometheusOptions, WatchOptions,
+};
 
 mod journal;
 mod keeper;
@@ -47,6 +51,12 @@ pub enum DaemonError {
     /// The OTLP export can't be set up.
     #[error(transparent)]
     Otlp(#[from] OtlpError),
+    /// The Prometheus can't be asked.
+    #[error(transparent)]
+    Prometheus(#[from] PrometheusError),
+    /// Audit events can't be received.
+    #[error(transparent)]
+    Audit(#[from] ReceiverError),
     /// The server ended.
     #[error("could not go on serving HTTP")]
     Serve(#[source] std::io::Error),
@@ -67,11 +77,37 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, DaemonError> {
     TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })
 }
 
+/// How the cluster is followed for these signals and settings.
+#[must_use]
+pub fn watch_options(
+    pipeline: &Pipeline,
+    settings: &Settings,
+    clock: &Clock,
+    connection: &Connection,
+) -> WatchOptions {
+    let clock = clock.clone();
+    let prometheus = &settings.prometheus;
+    WatchOptions {
+        longest_interval: settings.longest_interval,
+        kubelets: connection
+            .config
+            .clone()
+            .map(|config| KubeletAccess { config, skip_verify: settings.kubelet_skip_verify }),
+        prometheus: PrometheusOptions {
+            url: prometheus.url.clone().unwrap_or_default(),
+            bearer_token_file: prometheus.bearer_token_file.clone(),
+            ca_file: prometheus.ca_file.clone(),
+            queries: pipeline.queries(),
+        },
+        ..WatchOptions::new(pipeline.kinds(), Arc::new(move || clock.now()))
+    }
+}
+
 /// Runs until `shutdown`.
 pub async fn run(
     settings: Settings,
     clock: Clock,
-    client: kube::Client,
+    connection: Connection,
     identity: ClusterIdentity,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
@@ -79,17 +115,16 @@ pub async fn run(
     let (keeper, state) = Keeper::open(&settings)?;
     let mut pipeline = Pipeline::new(settings.clone(), state);
     let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
-    let options = WatchOptions {
-        longest_interval: settings.longest_interval,
-        ..WatchOptions::new(
-            pipeline.kinds(),
-            Arc::new({
-                let clock = clock.clone();
-                move || clock.now()
-            }),
-        )
+    let options = watch_options(&pipeline, &settings, &clock, &connection);
+    let mut watches = sources::start(&connection.client, &options, &changes)?;
+    let audit = match settings.audit.listen {
+        None => None,
+        Some(address) => {
+            let receiver = Receiver::new(bind(address).await?, &settings.audit)?;
+            let _ = changes.try_send(vec![Delta::Synced(Kind::Audit)]);
+            Some((receiver, audit_sink(changes.clone(), clock.clone())))
+        }
     };
-    let mut watches = sources::start(&client, &options, &changes);
     drop(changes);
     let world = World::default();
     let shared = Shared::new(pipeline.step(&world, clock.now()), &settings, clock.clone());
@@ -106,6 +141,8 @@ pub async fn run(
         let _ = stopped.await;
     }));
 
+    let receiving =
+        audit.map(|(receiver, sink)| tokio::spawn(receiver.serve(sink, std::future::pending())));
     let mut ticker = Ticker {
         pipeline,
         world,
@@ -121,6 +158,9 @@ pub async fn run(
         _ = watches.join_next() => Err(DaemonError::SourceEnded),
         () = shutdown => Ok(()),
     };
+    if let Some(receiving) = receiving {
+        receiving.abort();
+    }
     ticker.keep().await;
     if let Some(otlp) = otlp {
         otlp.shutdown(FAREWELL).await;
@@ -130,6 +170,23 @@ pub async fn run(
         Ok(Ok(Err(source))) => Err(DaemonError::Serve(source)),
         _ => outcome,
     }
+}
+
+/// Takes audit events in; while what came before waits, the API server has to.
+fn audit_sink(changes: mpsc::Sender<Vec<Delta>>, clock: Clock) -> AuditSink {
+    Arc::new(move |body| {
+        let place = changes.try_reserve().map_err(|_| Refused::Busy)?;
+        let read = sources::read_audit(body, clock.now());
+        let (events, left_out) = read.map_err(|e| Refused::Unreadable(e.to_string()))?;
+        let mut batch: Vec<Delta> = events.into_iter().map(Delta::Upsert).collect();
+        if left_out > 0 {
+            let message = format!("{left_out} audit events could not be read");
+            batch.push(Delta::Note(Kind::Audit, SourceNote::Undecodable { message }));
+        }
+        batch.push(Delta::Note(Kind::Audit, SourceNote::Alive));
+        place.send(batch);
+        Ok(())
+    })
 }
 
 struct Ticker<'a> {

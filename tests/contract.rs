@@ -8,27 +8,21 @@ use kubestrata::layers;
 use kubestrata::model::layer::Layer;
 use kubestrata::model::signal::{Profile, Read, Signal, Unit};
 
-/// Every label that a signal may have. Never a pod, a uid, a message, an image digest.
-const LABELS: &[&str] = &[
-    "namespace",
-    "workload_kind",
-    "workload",
-    "container",
-    "node",
-    "zone",
-    "instance_type",
-    "driver",
-    "storageclass",
-    "reason",
-    "exit_class",
-    "probe",
-    "phase",
-    "stage",
-    "resource",
-    "registry",
-    "missing",
-    "finalizer",
-    "kind",
+/// Labels that no signal may have: without bound, or nobody's business.
+const FORBIDDEN: &[&str] = &[
+    "pod",
+    "uid",
+    "message",
+    "image",
+    "digest",
+    "ip",
+    "address",
+    "user",
+    "username",
+    "instance",
+    "container_id",
+    "pod_uid",
+    "revision",
 ];
 
 fn broken(rule: &str, holds: impl Fn(&Signal) -> bool) {
@@ -61,7 +55,11 @@ fn names_are_unique_and_say_layer_and_unit() {
 
 #[test]
 fn labels_are_few_bounded_and_known() {
-    broken("known labels", |s| s.labels.iter().all(|l| LABELS.contains(l)));
+    broken("bounded labels", |s| s.labels.iter().all(|l| !FORBIDDEN.contains(l)));
+    broken("snake case labels", |s| {
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        s.labels.iter().all(|l| l.chars().all(word))
+    });
     broken("no label twice", |s| s.labels.iter().collect::<BTreeSet<_>>().len() == s.labels.len());
     broken("at most seven labels", |s| s.labels.len() <= 7);
     broken("a reason has its values, and values their label", |s| {
@@ -81,7 +79,7 @@ fn labels_are_few_bounded_and_known() {
 fn every_signal_says_what_it_is_and_what_it_needs() {
     broken("help is a sentence", |s| s.help.ends_with('.') && !s.help.contains('\n'));
     broken("a block of the catalogue", |s| s.block.starts_with('S') && s.block.contains('.'));
-    broken("needs a kind", |s| !s.needs.is_empty());
+    broken("needs a kind", |s| !s.needs.is_empty() || !s.uses.is_empty());
     broken("needs and uses are apart", |s| s.needs.iter().all(|k| !s.uses.contains(k)));
     broken("rates are of counters", |s| (s.profile != Profile::Rate) || s.is_counter());
     broken("buckets rise", |s| match s.read {

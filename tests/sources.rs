@@ -157,14 +157,17 @@ struct Followed {
     _tasks: tokio::task::JoinSet<()>,
 }
 
-fn follow(server: &Server, kind: Kind) -> Followed {
-    let (out, inbox) = mpsc::channel(64);
-    let options = WatchOptions {
+fn options(kind: Kind) -> WatchOptions {
+    WatchOptions {
         slow_retry: Duration::from_secs(5),
         list_patience: Duration::from_secs(2),
         ..WatchOptions::new(vec![kind], Arc::new(|| kubestrata::model::Time::UNIX_EPOCH))
-    };
-    let tasks = sources::start(&server.client(), &options, &out);
+    }
+}
+
+fn follow(server: &Server, kind: Kind) -> Followed {
+    let (out, inbox) = mpsc::channel(64);
+    let tasks = sources::start(&server.client(), &options(kind), &out).unwrap();
     Followed { inbox, seen: Vec::new(), _tasks: tasks }
 }
 
@@ -371,13 +374,8 @@ async fn a_list_read_once_goes_page_by_page() {
         Answer::Json(200, list.to_string())
     });
     let (out, mut inbox) = mpsc::channel(16);
-    sources::list_once(
-        server.client(),
-        vec![Kind::Namespace],
-        Arc::new(|| kubestrata::model::Time::UNIX_EPOCH),
-        out,
-    )
-    .await;
+    let options = options(Kind::Namespace);
+    sources::list_once(server.client(), options, out).await.unwrap();
     let mut world = World::default();
     while let Some(batch) = inbox.recv().await {
         for delta in batch {

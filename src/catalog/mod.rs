@@ -56,6 +56,7 @@ const fn kind(signal: &Signal) -> &'static str {
     match signal.read {
         Read::Rule(_) => "rule",
         Read::Gauge(_) => "gauge",
+        Read::Query(_) => "query",
         Read::Counter => "counter",
         Read::Histogram(_) => "histogram",
     }
@@ -124,6 +125,9 @@ pub fn signals_markdown() -> String {
             row("reasons", code(signal.reasons));
             row("at most", signal.bound.to_owned());
             row("judged", judged(signal));
+            if let Read::Query(query) = signal.read {
+                row("query", format!("`{}`", query.replace('|', "\\|")));
+            }
             row("needs", plurals(signal.needs));
             row("uses", plurals(signal.uses));
         }

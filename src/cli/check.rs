@@ -11,6 +11,7 @@ use super::run::{connect, runtime};
 use super::{ClusterArgs, Failure, Global, Outcome, logging, print, settings};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::daemon::watch_options;
 use crate::model::finding::{Finding, Severity, short_age};
 use crate::model::layer::Layer;
 use crate::model::report::{LayerReport, Report};
@@ -93,18 +94,14 @@ async fn look(settings: &Settings) -> Result<Report, Failure> {
     let mut pipeline = Pipeline::for_single_look(settings.clone());
     let mut world = World::default();
     let (changes, mut inbox) = tokio::sync::mpsc::channel(16);
-    let kinds = pipeline.kinds();
-    let now: sources::Now = {
-        let clock = clock.clone();
-        std::sync::Arc::new(move || clock.now())
-    };
-    let listing = tokio::spawn(sources::list_once(connection.client, kinds, now, changes));
+    let options = watch_options(&pipeline, settings, &clock, &connection);
+    let listing = tokio::spawn(sources::list_once(connection.client, options, changes));
     while let Some(batch) = inbox.recv().await {
         for delta in batch {
             pipeline.absorb(&mut world, delta, clock.now());
         }
     }
-    listing.await.map_err(Failure::usage)?;
+    listing.await.map_err(Failure::usage)?.map_err(Failure::usage)?;
     let report = pipeline.step(&world, clock.now());
     if report.myself.ready {
         return Ok(report);

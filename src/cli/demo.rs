@@ -17,6 +17,7 @@ use crate::config::{Settings, format_duration, parse_duration};
 use crate::daemon::{self, ClusterIdentity};
 use crate::exports::otlp;
 use crate::sim::{Cluster, Scenario, Shape};
+use crate::sources::Connection;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArgs {
@@ -72,7 +73,8 @@ async fn play(args: &DemoArgs, scenario: Scenario, settings: Settings) -> Outcom
     let shape = Shape { nodes: args.nodes, pods: args.pods, seed: args.seed };
     let cluster = Arc::new(Cluster::new(shape, scenario, clock.clone()));
     cluster.on_fault(|notice| info!(simulated = %notice.at, "simulator: {notice}"));
-    let client = cluster.client();
+    let server = "simulated".to_owned();
+    let connection = Connection { client: cluster.client(), server, config: None };
     let life = tokio::spawn(Arc::clone(&cluster).run());
     info!(
         "simulated cluster: {} nodes, about {} pods, one second is {}",
@@ -91,7 +93,7 @@ async fn play(args: &DemoArgs, scenario: Scenario, settings: Settings) -> Outcom
         }
     };
     let identity = ClusterIdentity { uid: format!("demo-{}", args.seed) };
-    let outcome = daemon::run(settings, clock, client, identity, listener, end).await;
+    let outcome = daemon::run(settings, clock, connection, identity, listener, end).await;
     life.abort();
     match life.await {
         Err(error) if error.is_panic() => {

@@ -31,8 +31,7 @@ async fn serve(settings: Settings) -> Outcome {
     info!(server = connection.server, version = env!("CARGO_PKG_VERSION"), "watching the cluster");
     info!("status page and metrics on http://{address}/");
     let identity = identify(&connection).await;
-    let client = connection.client;
-    daemon::run(settings, Clock::system(), client, identity, listener, interrupted())
+    daemon::run(settings, Clock::system(), connection, identity, listener, interrupted())
         .await
         .map_err(failure)?;
     Ok(ExitCode::SUCCESS)
@@ -63,7 +62,9 @@ async fn identify(connection: &Connection) -> ClusterIdentity {
 
 pub(super) fn failure(error: DaemonError) -> Failure {
     match error {
-        DaemonError::Otlp(_) => Failure::usage(error),
+        DaemonError::Otlp(_) | DaemonError::Prometheus(_) | DaemonError::Audit(_) => {
+            Failure::usage(error)
+        }
         _ => Failure::runtime(error),
     }
 }

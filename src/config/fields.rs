@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::duration::{format_duration, parse_duration};
+use super::own_signals;
 use super::settings::{Compression, OtlpProtocol, Settings};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -18,6 +19,8 @@ pub enum Value {
     List(Vec<String>),
     /// `{a: b}`, or `a=b,c=d` in the environment.
     Map(Vec<(String, String)>),
+    /// `[{a: b}, {a: c}]`; only in the file.
+    Records(Vec<Vec<(String, Value)>>),
 }
 
 /// A field of the configuration.
@@ -138,12 +141,86 @@ pub static FIELDS: &[Field] = &[
         |s| shown_list(s.opt_in.iter().map(|k| k.source()))
     ),
     field!(
+        "sources.kubelet_skip_verify",
+        "true or false",
+        "Whether a kubelet's certificate is taken as it is; many kubelets sign their own.",
+        |s, v| {
+            s.kubelet_skip_verify = text(v)?.parse().map_err(|_| String::new())?;
+            Ok(())
+        },
+        |s| s.kubelet_skip_verify.to_string()
+    ),
+    field!(
         "sources.longest_interval",
         "a duration from 1s to 1h",
         "The longest interval at which anything is polled: leases are read every 30s, metrics every minute, reports \
          every 5m, or as often as this says where it is shorter.",
         |s, v| duration(v, 1, 3600).map(|d| s.longest_interval = d),
         |s| format_duration(s.longest_interval)
+    ),
+    field!(
+        "prometheus.url",
+        "a URL such as http://prometheus:9090",
+        "A Prometheus, or what speaks its query API, that is asked for what the cluster's API does not tell; empty: \
+         nobody is asked.",
+        |s, v| url(v).map(|u| s.prometheus.url = u),
+        |s| quoted(s.prometheus.url.as_deref().unwrap_or_default())
+    ),
+    field!(
+        "prometheus.bearer_token_file",
+        "a path",
+        "File that holds a bearer token for it; read again for each question.",
+        |s, v| path(v).map(|p| s.prometheus.bearer_token_file = p),
+        |s| shown_path(s.prometheus.bearer_token_file.as_ref())
+    ),
+    field!(
+        "prometheus.ca_file",
+        "a path",
+        "PEM file of the authority that signed its certificate; empty: the system's.",
+        |s, v| path(v).map(|p| s.prometheus.ca_file = p),
+        |s| shown_path(s.prometheus.ca_file.as_ref())
+    ),
+    field!(
+        "prometheus.signals",
+        "a list of maps, each with name, layer, query and help, and if wanted unit, labels, bad and floor",
+        "Signals of your own, each read by a PromQL query: `name` (without `kubestrata_` and the layer), `layer`, \
+         `query`, `help` (a sentence), `unit` (count, ratio, seconds or bytes; count), `labels` (those of the result \
+         that are kept; none), `bad` (high, low or both; high) and `floor` (the least spread that matters; 0).",
+        own_signals::set,
+        own_signals::show
+    ),
+    field!(
+        "audit.listen",
+        "an address and a port such as [::]:9869",
+        "Where the API server may post its audit events, under `/audit`; empty: nowhere.",
+        |s, v| {
+            let address = text(v)?;
+            let parsed = (!address.is_empty()).then(|| address.parse().map_err(|_| String::new()));
+            s.audit.listen = parsed.transpose()?;
+            Ok(())
+        },
+        |s| quoted(&s.audit.listen.map(|a| a.to_string()).unwrap_or_default())
+    ),
+    field!(
+        "audit.cert_file",
+        "a path",
+        "PEM file of the certificate that the receiver shows; needed unless it listens on a loopback address.",
+        |s, v| path(v).map(|p| s.audit.cert_file = p),
+        |s| shown_path(s.audit.cert_file.as_ref())
+    ),
+    field!(
+        "audit.key_file",
+        "a path",
+        "PEM file of its key.",
+        |s, v| path(v).map(|p| s.audit.key_file = p),
+        |s| shown_path(s.audit.key_file.as_ref())
+    ),
+    field!(
+        "audit.client_ca_file",
+        "a path",
+        "PEM file of the authority that signed the API server's client certificate; empty: none is asked for.",
+        |s, v| path(v).map(|p| s.audit.client_ca_file = p),
+        |s| shown_path(s.audit.client_ca_file.as_ref())
     ),
     field!(
         "state.directory",
@@ -184,18 +261,7 @@ pub static FIELDS: &[Field] = &[
         "otlp.endpoint",
         "a URL such as http://collector:4317",
         "OpenTelemetry Collector that gets events and metrics; empty: nothing is sent. `OTEL_EXPORTER_OTLP_ENDPOINT` works too.",
-        |s, v| {
-            let url = text(v)?;
-            if !url.is_empty() {
-                let parsed: http::Uri = url.parse().map_err(|_| String::new())?;
-                if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none()
-                {
-                    return Err(String::new());
-                }
-            }
-            s.otlp.endpoint = Some(url).filter(|u| !u.is_empty());
-            Ok(())
-        },
+        |s, v| url(v).map(|u| s.otlp.endpoint = u),
         |s| quoted(s.otlp.endpoint.as_deref().unwrap_or_default())
     ),
     field!(
@@ -298,9 +364,16 @@ pub static FIELDS: &[Field] = &[
     field!(
         "limits.series",
         WHOLE,
-        "Series of all signals; beyond it the last in order are left out and counted.",
+        "Series of all signals; beyond it the smallest of the last signals are folded into `other`, and counted.",
         |s, v| whole(v, 100, 10_000_000).map(|n| s.limits.series = n),
         |s| s.limits.series.to_string()
+    ),
+    field!(
+        "limits.family",
+        WHOLE,
+        "Series of one signal; beyond it the smallest are folded into one whose labels say `other`, and counted.",
+        |s, v| whole(v, 10, 1_000_000).map(|n| s.limits.family = n),
+        |s| s.limits.family.to_string()
     ),
     field!(
         "limits.baselines",
@@ -350,6 +423,17 @@ fn map(value: &Value) -> Result<Vec<(String, String)>, String> {
     }
 }
 
+fn url(value: &Value) -> Result<Option<String>, String> {
+    let url = text(value)?;
+    if !url.is_empty() {
+        let parsed: http::Uri = url.parse().map_err(|_| String::new())?;
+        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
+            return Err(String::new());
+        }
+    }
+    Ok(Some(url).filter(|u| !u.is_empty()))
+}
+
 fn path(value: &Value) -> Result<Option<PathBuf>, String> {
     text(value).map(|t| Some(t).filter(|t| !t.is_empty()).map(PathBuf::from))
 }
@@ -369,7 +453,7 @@ fn whole(value: &Value, min: usize, max: usize) -> Result<usize, String> {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -232,6 +232,7 @@ impl fmt::Display for Value {
             Self::Scalar(text) => write!(f, "{text:?}"),
             Self::List(_) => f.write_str("a list"),
             Self::Map(_) => f.write_str("a map"),
+            Self::Records(_) => f.write_str("a list of maps"),
         }
     }
 }
@@ -255,6 +256,15 @@ impl Node {
         match self {
             Self::Null => None,
             Self::Scalar(text) => Some(Value::Scalar(text)),
+            Self::List(items) if items.iter().any(|i| matches!(i.value, Self::Map(_))) => {
+                let record = |item: Spanned<Self>| match item.value {
+                    Self::Map(entries) => (entries.into_iter())
+                        .map(|(k, v)| Some((k.value, v.value.into_value()?)))
+                        .collect::<Option<Vec<_>>>(),
+                    _ => None,
+                };
+                items.into_iter().map(record).collect::<Option<_>>().map(Value::Records)
+            }
             Self::List(items) => {
                 items.into_iter().map(|i| scalar(i.value)).collect::<Option<_>>().map(Value::List)
             }

@@ -4,6 +4,7 @@
 mod duration;
 mod fields;
 mod file;
+mod own_signals;
 mod reference;
 mod settings;
 
@@ -12,6 +13,6 @@ pub use fields::{FIELDS, Field, Value};
 pub use file::{Config, ConfigError, Mistake};
 pub use reference::{effective_yaml, reference_markdown};
 pub use settings::{
-    BaselineSettings, ClusterSettings, Compression, LimitSettings, OtlpProtocol, OtlpSettings,
-    Settings, StateSettings,
+    AuditSettings, BaselineSettings, ClusterSettings, Compression, LimitSettings, OtlpProtocol,
+    OtlpSettings, PrometheusSettings, Settings, StateSettings,
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
+use crate::model::signal::Signal;
 
 /// The effective configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +23,14 @@ pub struct Settings {
     pub disabled_signals: Vec<String>,
     /// Sources that are read only on demand, for the rights that they take or for their cost.
     pub opt_in: Vec<Kind>,
+    /// Whether a kubelet's certificate is taken as it is.
+    pub kubelet_skip_verify: bool,
     /// The longest interval at which anything is polled.
     pub longest_interval: Duration,
+    /// A Prometheus that knows more.
+    pub prometheus: PrometheusSettings,
+    /// Where the API server may post its audit events.
+    pub audit: AuditSettings,
     /// Where totals, baselines and open anomalies survive a restart.
     pub state: StateSettings,
     /// How series are judged against their past.
@@ -43,6 +50,40 @@ pub struct ClusterSettings {
     pub kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig; `None`: its current one.
     pub context: Option<String>,
+}
+
+/// A Prometheus, or what speaks its query API, that knows more than the cluster's API.
+#[derive(Clone, Debug, Default)]
+pub struct PrometheusSettings {
+    /// Such as `http://prometheus:9090`, with the path before `/api/v1` if any; `None`: nobody is asked.
+    pub url: Option<String>,
+    /// File that holds a bearer token; read again for each question, so that it may be renewed.
+    pub bearer_token_file: Option<PathBuf>,
+    /// PEM file of the authority that signed its certificate; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Signals of the user's own, each read by a query.
+    pub signals: Vec<&'static Signal>,
+}
+
+impl PartialEq for PrometheusSettings {
+    fn eq(&self, other: &Self) -> bool {
+        let names = |s: &Self| s.signals.iter().map(|s| s.name).collect::<Vec<_>>();
+        (&self.url, &self.bearer_token_file, &self.ca_file, names(self))
+            == (&other.url, &other.bearer_token_file, &other.ca_file, names(other))
+    }
+}
+
+/// Where the API server may post its audit events.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AuditSettings {
+    /// The address; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// PEM file of our certificate; needed unless the address is a loopback one.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file of our key.
+    pub key_file: Option<PathBuf>,
+    /// PEM file of the authority that signed the API server's certificate; `None`: it needs none.
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// Where state survives a restart.
@@ -117,12 +158,24 @@ pub enum Compression {
 pub struct LimitSettings {
     /// Series of all signals in a report.
     pub series: usize,
+    /// Series of one signal.
+    pub family: usize,
     /// Series with a baseline.
     pub baselines: usize,
     /// Events held; the oldest go first.
     pub events: usize,
     /// Closed anomalies held.
     pub closed_anomalies: usize,
+}
+
+impl Settings {
+    /// The sources that are read although nobody has to: those opted in to, and those that have been given an address.
+    #[must_use]
+    pub fn opted(&self) -> Vec<Kind> {
+        let prometheus = self.prometheus.url.is_some().then_some(Kind::PrometheusQuery);
+        let audit = self.audit.listen.is_some().then_some(Kind::Audit);
+        self.opt_in.iter().copied().chain(prometheus).chain(audit).collect()
+    }
 }
 
 impl Default for Settings {
@@ -134,6 +187,9 @@ impl Default for Settings {
             layers: Layer::ALL.to_vec(),
             disabled_signals: Vec::new(),
             opt_in: Vec::new(),
+            kubelet_skip_verify: false,
+            prometheus: PrometheusSettings::default(),
+            audit: AuditSettings::default(),
             longest_interval: Duration::from_mins(5),
             state: StateSettings { directory: None, interval: Duration::from_secs(30) },
             baseline: BaselineSettings {
@@ -144,6 +200,7 @@ impl Default for Settings {
             otlp: OtlpSettings::default(),
             limits: LimitSettings {
                 series: 50_000,
+                family: 10_000,
                 baselines: 50_000,
                 events: 20_000,
                 closed_anomalies: 500,

@@ -4,15 +4,21 @@ mod compute;
 mod conditions;
 #[cfg(test)]
 mod fixtures;
+mod gitops;
+mod queries;
 mod security;
 mod storage;
+mod tooling;
 
 use crate::model::signal::{LayerSignals, Signal};
 
 /// The layers whose signals are declared.
-pub static ALL: &[&LayerSignals] = &[&storage::LAYER, &compute::LAYER, &security::LAYER];
+pub static ALL: &[&LayerSignals] =
+    &[&storage::LAYER, &compute::LAYER, &security::LAYER, &tooling::LAYER, &gitops::LAYER];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {
-    ALL.iter().flat_map(|layer| layer.signals.iter().copied())
+    ALL.iter()
+        .flat_map(|layer| layer.signals.iter().copied())
+        .chain(queries::SIGNALS.iter().copied())
 }

@@ -272,6 +272,18 @@ impl Kind {
         Self::ALL.iter().copied().find(|k| k.name() == name)
     }
 
+    /// The kind of a manifest with this `apiVersion` and `kind`, in whatever version. Every kind of Gatekeeper's
+    /// constraints is [`Kind::Constraint`].
+    #[must_use]
+    pub fn of_manifest(api_version: &str, name: &str) -> Option<Self> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let same = |k: &Kind| {
+            k.is_resource() && k.group() == group && (k.name() == name || k.plural() == "*")
+        };
+        let event = name == "Event" && group.is_empty();
+        if event { Some(Self::Event) } else { Self::ALL.iter().copied().find(same) }
+    }
+
     /// The kind whose source has this name.
     #[must_use]
     pub fn by_source(source: &str) -> Option<Self> {

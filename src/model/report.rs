@@ -67,15 +67,30 @@ pub struct LayerReport {
     pub absent: Vec<(&'static str, Availability)>,
 }
 
-/// What one signal takes off a layer's health.
+/// What one signal takes off a layer's health, by its worst finding or its worst anomaly. The points of all
+/// deductions of a layer sum to what it has lost.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Deduction {
     /// Points of 100.
     pub points: f64,
-    /// The worst finding of the signal.
-    pub finding: Finding,
-    /// How many findings of the signal there are.
-    pub findings: usize,
+    /// The signal.
+    pub signal: &'static str,
+    /// The worst finding of the signal, where a finding takes them off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finding: Option<Finding>,
+    /// The worst open anomaly of the signal, where an anomaly does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anomaly: Option<Arc<Anomaly>>,
+    /// How many findings or anomalies of the signal there are.
+    pub count: usize,
+}
+
+/// What takes points off.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Because {
+    Finding(Finding),
+    Anomaly(Arc<Anomaly>),
 }
 
 /// What a signal says.

@@ -73,6 +73,8 @@ pub enum Read {
     Rule(fn(&View<'_>, &mut Verdicts)),
     /// Values at this moment.
     Gauge(fn(&View<'_>, &mut Readings)),
+    /// Values that a Prometheus gives for this PromQL query.
+    Query(&'static str),
     /// A running total, kept by the layer's `observe` in the [`Tallies`].
     Counter,
     /// Durations, kept by the layer's `observe` in the [`Tallies`], in buckets with these upper bounds.
@@ -137,6 +139,8 @@ pub const NAMED: &[(&str, Kind)] = &[
     ("ingress", Kind::Ingress),
     ("gateway", Kind::Gateway),
     ("apiservice", Kind::ApiService),
+    ("customresourcedefinition", Kind::CustomResourceDefinition),
+    ("applicationset", Kind::ArgoApplicationSet),
     ("certificate", Kind::Certificate),
     ("application", Kind::ArgoApplication),
     ("kustomization", Kind::Kustomization),

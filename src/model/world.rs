@@ -171,10 +171,12 @@ pub struct World {
     scrapes: BTreeMap<Kind, Store<Scrape>>,
     sources: BTreeMap<Kind, SourceStatus>,
     tombstones: Tombstones,
+    /// Audit events that came lately: one that is sent again counts once.
+    audited: Tombstones,
 }
 
-/// Identities of objects that were deleted lately: a late event must not bring one back, and an identity is never
-/// used again.
+/// Identities seen lately. Of deleted objects: a late event must not bring one back, and an identity is never used
+/// again.
 #[derive(Clone, Debug, Default)]
 struct Tombstones {
     order: VecDeque<Uid>,
@@ -340,7 +342,8 @@ impl World {
             Object::Event(o) => self.events.is_stale(o),
             Object::Slice(o) => self.slices.is_stale(o),
             Object::Resource(o) => self.resources.get(&o.kind).is_some_and(|s| s.is_stale(o)),
-            Object::Scrape(_) | Object::Audit(_) => false,
+            Object::Audit(o) => self.audited.set.contains(&o.meta.uid),
+            Object::Scrape(_) => false,
         }
     }
 
@@ -451,7 +454,7 @@ impl World {
             Object::Slice(o) => self.slices.upsert(*o),
             Object::Resource(o) => self.resources.entry(o.kind).or_default().upsert(*o),
             Object::Scrape(o) => self.scrapes.entry(o.kind).or_default().upsert(*o),
-            Object::Audit(_) => {}
+            Object::Audit(o) => self.audited.add(o.meta.uid),
         }
     }
 

@@ -1,8 +1,11 @@
 //! What follows from the cluster's state? A [`Report`], once a tick: the same state, world and time give the same bytes.
 
+mod budget;
 mod findings;
 mod health;
 mod sight;
+
+use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -14,7 +17,7 @@ use crate::layers;
 use crate::model::finding::{Finding, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::reading::{Readings, SeriesKey};
+use crate::model::reading::{Label, Labels, Reading, Readings, SeriesKey};
 use crate::model::record::{Object, Time};
 use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
 use crate::model::signal::{Observation, Profile, Read, Signal};
@@ -57,7 +60,8 @@ impl Pipeline {
             settings.layers.contains(&signal.layer)
                 && !settings.disabled_signals.iter().any(|name| name == signal.name)
         };
-        let signals = layers::signals().filter(enabled).collect();
+        let own = settings.prometheus.signals.iter().copied();
+        let signals = layers::signals().chain(own).filter(enabled).collect();
         Self {
             settings,
             signals,
@@ -87,10 +91,20 @@ impl Pipeline {
         &self.signals
     }
 
+    /// The queries of the enabled signals, by the signals' names.
+    #[must_use]
+    pub fn queries(&self) -> Vec<(&'static str, &'static str)> {
+        let query = |signal: &&'static Signal| match signal.read {
+            Read::Query(query) => Some((signal.name, query)),
+            _ => None,
+        };
+        self.signals.iter().filter_map(query).collect()
+    }
+
     /// The kinds that the enabled signals read.
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {
-        sight::kinds_of(&self.signals, &self.settings.opt_in)
+        sight::kinds_of(&self.signals, &self.settings.opted())
     }
 
     /// Takes a change in: what it tells is counted, then the world holds it. A late or repeated change counts nothing.
@@ -158,9 +172,10 @@ impl Pipeline {
         let dropped_series = self.bound(&mut signals);
         self.judge(&signals, settled, now, &mut notices);
         let findings = self.findings(&signals);
-        let layers = Layer::ALL.map(|l| health::of_layer(l, &signals, &findings)).to_vec();
         let detectors = &self.state.detectors;
         let mut anomalies = detectors.open();
+        let layers =
+            Layer::ALL.map(|l| health::of_layer(l, &signals, &findings, &anomalies)).to_vec();
         anomalies.extend(detectors.recently_closed());
         Report {
             at: now,
@@ -211,7 +226,7 @@ impl Pipeline {
                 read(view, &mut verdicts);
                 let findings = &mut self.state.findings;
                 notices.extend(findings.update(signal, verdicts.0, view.now, self.impatient));
-                let mut counts = std::collections::BTreeMap::new();
+                let mut counts = BTreeMap::new();
                 for finding in findings.open(signal.name) {
                     *counts.entry(finding.labels.clone()).or_insert(0_u64) += 1;
                 }
@@ -226,6 +241,7 @@ impl Pipeline {
                 read(view, &mut readings);
                 Series::Values(readings.into_sorted())
             }
+            Read::Query(_) => Series::Values(answers(signal, view)),
             Read::Counter => {
                 let mut readings = Readings::default();
                 for (labels, total) in self.state.tallies.counters(signal) {
@@ -240,19 +256,17 @@ impl Pipeline {
         }
     }
 
-    /// Cuts the report at the limit of series, last signals first, and says how many were left out.
+    /// Holds each family and the whole to their budgets, and says how many series were folded into another or left out.
     fn bound(&self, signals: &mut [SignalReport]) -> u64 {
-        let (mut left, mut dropped) = (self.settings.limits.series, 0);
+        let limits = &self.settings.limits;
+        let mut dropped = 0;
+        for report in signals.iter_mut() {
+            dropped += budget::hold(report, limits.family);
+        }
+        let mut left = limits.series;
         for report in signals {
-            let held = count(&report.series);
-            let kept = held.min(left);
-            match &mut report.series {
-                Series::Values(values) => values.truncate(kept),
-                Series::Histograms(histograms) => histograms.truncate(kept),
-                Series::Absent { .. } => {}
-            }
-            left -= kept;
-            dropped += (held - kept) as u64;
+            dropped += budget::hold(report, left);
+            left -= count(&report.series).min(left);
         }
         dropped
     }
@@ -306,6 +320,20 @@ impl Pipeline {
         });
         findings
     }
+}
+
+/// What a query's last answer says. Series that the signal's labels do not tell apart count with the largest.
+fn answers(signal: &Signal, view: &View<'_>) -> Vec<Reading> {
+    let answer = view.world.scrapes(Kind::PrometheusQuery).and_then(|s| s.get("", signal.name));
+    let mut values: BTreeMap<Labels, f64> = BTreeMap::new();
+    for sample in answer.iter().flat_map(|a| a.samples.iter()).filter(|s| s.value.is_finite()) {
+        let label = |name: &&str| sample.labels.get(name).map_or_else(|| "".into(), Label::from);
+        let held = values.entry(Labels::new(signal.labels.iter().map(|n| label(n))));
+        held.and_modify(|v| *v = v.max(sample.value)).or_insert(sample.value);
+    }
+    let mut readings = Readings::default();
+    values.into_iter().for_each(|(labels, value)| readings.push(labels, value));
+    readings.into_sorted()
 }
 
 fn signed(duration: std::time::Duration) -> SignedDuration {

@@ -42,6 +42,8 @@ pub struct Connection {
     pub client: Client,
     /// The API server's URL.
     pub server: String,
+    /// What it was made from; `None` for one that reaches no cluster outside of this process.
+    pub config: Option<Config>,
 }
 
 /// What the API server says of itself.
@@ -106,8 +108,8 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connection, ConnectErro
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = configure(options).await?;
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    let client = client(config).map_err(|e| ConnectError::Unusable(root_cause(&e)))?;
-    Ok(Connection { client, server })
+    let client = client_of(config.clone()).map_err(|e| ConnectError::Unusable(root_cause(&e)))?;
+    Ok(Connection { client, server, config: Some(config) })
 }
 
 async fn configure(options: &ConnectOptions) -> Result<Config, ConnectError> {
@@ -172,7 +174,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// The client's own stack speaks HTTP/1.1 only, so each watch would be a connection of its own.
-fn client(config: Config) -> Result<Client, kube::Error> {
+pub(super) fn client_of(config: Config) -> Result<Client, kube::Error> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_connect_timeout(Some(CONNECT_TIMEOUT));

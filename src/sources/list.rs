@@ -10,24 +10,30 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::discovery::{self, Served};
+use super::endpoint::PrometheusError;
 use super::failure::Failure;
 use super::poll::Poller;
 use super::raw::Raw;
 use super::supervisor::{self, Plan};
-use super::watch::{EVENT_SELECTOR, HELM_FIELDS, HELM_LABELS, Now, PAGE, send};
+use super::watch::{EVENT_SELECTOR, HELM_FIELDS, HELM_LABELS, PAGE, WatchOptions, send};
 use crate::model::kind::{Kind, Origin};
 use crate::model::source::SourceNote;
 use crate::model::text::Interner;
 use crate::model::world::Delta;
 
 /// Lists each kind once, some at a time, and asks each endpoint. What can't be read is a note, not a failure.
-pub async fn list_once(client: Client, kinds: Vec<Kind>, now: Now, out: mpsc::Sender<Vec<Delta>>) {
+pub async fn list_once(
+    client: Client,
+    options: WatchOptions,
+    out: mpsc::Sender<Vec<Delta>>,
+) -> Result<(), PrometheusError> {
     // An API server that does not say what it serves is asked for each kind.
-    let served = discovery::discover(&client, &kinds).await.ok();
-    super::endpoint::once(&client, &kinds, &now, &out).await;
-    futures::stream::iter(kinds.into_iter().filter(|k| k.is_resource()))
+    let served = discovery::discover(&client, &options.kinds).await.ok();
+    super::endpoint::once(&client, &options, &out).await?;
+    futures::stream::iter(options.kinds.into_iter().filter(|k| k.is_resource()))
         .for_each_concurrent(4, |kind| list(&client, kind, served.as_ref(), &out))
         .await;
+    Ok(())
 }
 
 async fn list(

@@ -3,6 +3,7 @@
 //! One task per kind follows the API server with the client library's watcher and hands slim records over in order;
 //! a bounded channel makes a slow reader slow the watch down rather than fill the memory.
 
+mod audit;
 mod client;
 mod discovery;
 mod endpoint;
@@ -15,7 +16,9 @@ mod supervisor;
 mod watch;
 mod wire;
 
+pub use audit::{AuditError, read_audit};
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
+pub use endpoint::{KubeletAccess, PrometheusError, PrometheusOptions};
 pub use list::list_once;
 pub use watch::{Now, WatchOptions};
 
@@ -23,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::model::kind::Kind;
+use crate::model::record::Time;
 use crate::model::text::Interner;
 use crate::model::world::Delta;
 
@@ -31,11 +35,11 @@ pub fn start(
     client: &kube::Client,
     options: &WatchOptions,
     out: &mpsc::Sender<Vec<Delta>>,
-) -> JoinSet<()> {
+) -> Result<JoinSet<()>, PrometheusError> {
     let mut tasks = JoinSet::new();
     tasks.spawn(supervisor::supervise(client.clone(), options.clone(), out.clone()));
-    endpoint::start(&mut tasks, client, options, out);
-    tasks
+    endpoint::start(&mut tasks, client, options, out)?;
+    Ok(tasks)
 }
 
 /// Directives that any log filter must have: the client logs the whole body of an answer that it can't read, secrets
@@ -54,4 +58,19 @@ pub fn read_watch_event(kind: Kind, json: &str, texts: &mut Interner) -> Option<
         Ok(kube::core::WatchEvent::Deleted(raw)) => Some(raw.delete(kind, texts)),
         Ok(_) | Err(_) => None,
     }
+}
+
+/// Reads an exposition as an endpoint of this kind gives it; for recordings: a live one goes the same way.
+#[must_use]
+pub fn read_exposition(
+    kind: Kind,
+    instance: &str,
+    text: &[u8],
+    now: Time,
+    texts: &mut Interner,
+) -> Delta {
+    let wanted = crate::model::fields::metrics(kind).iter().copied().collect();
+    let mut reader = exposition::Reader::new(&wanted, texts);
+    reader.feed(text);
+    endpoint::scrape(kind, (instance, ""), None, now, reader.finish().0)
 }

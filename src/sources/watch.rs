@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::discovery::resource;
+use super::endpoint::{KubeletAccess, PrometheusOptions};
 use super::failure::Failure;
 use super::raw::{self, Raw};
 use crate::model::kind::{Kind, Origin};
@@ -61,6 +62,10 @@ pub struct WatchOptions {
     pub longest_interval: Duration,
     /// The time.
     pub now: Now,
+    /// How kubelets are reached; `None` where they can't be, as in a simulation.
+    pub kubelets: Option<KubeletAccess>,
+    /// Which Prometheus is asked, where one is.
+    pub prometheus: PrometheusOptions,
 }
 
 impl WatchOptions {
@@ -75,6 +80,8 @@ impl WatchOptions {
             discovery: Duration::from_secs(20),
             longest_interval: Duration::from_mins(5),
             now,
+            kubelets: None,
+            prometheus: PrometheusOptions::default(),
         }
     }
 }

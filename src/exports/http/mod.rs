@@ -1,6 +1,7 @@
 //! What is served? Metrics, probes, the API and the status page, from the last Report.
 
 mod api;
+mod audit;
 mod page;
 mod shared;
 
@@ -22,6 +23,7 @@ use tower_http::timeout::TimeoutLayer;
 use tracing::error;
 
 use super::prometheus::{encode, negotiate};
+pub use audit::{AuditSink, Receiver, ReceiverError, Refused};
 pub use shared::Shared;
 
 /// How long an answer may take.

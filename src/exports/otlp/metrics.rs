@@ -51,7 +51,7 @@ pub(super) fn start(
                     })
                     .build();
             }
-            Read::Rule(_) | Read::Gauge(_) => {
+            Read::Rule(_) | Read::Gauge(_) | Read::Query(_) => {
                 meter
                     .f64_observable_gauge(name)
                     .with_description(help)

@@ -58,7 +58,7 @@ fn pairs<'a>(signal: &Signal, labels: &'a Labels) -> LabelPairs<'a> {
 fn encode_signal(report: &SignalReport, encoder: &mut DescriptorEncoder) -> fmt::Result {
     let signal = report.signal;
     let kind = match signal.read {
-        Read::Rule(_) | Read::Gauge(_) => MetricType::Gauge,
+        Read::Rule(_) | Read::Gauge(_) | Read::Query(_) => MetricType::Gauge,
         Read::Counter => MetricType::Counter,
         Read::Histogram(_) => MetricType::Histogram,
     };

@@ -108,6 +108,18 @@ pub static OWN_METRICS: &[OwnMetric] = &[
             out.push(&[("layer", layer.layer.name())], health);
         }
     }),
+    own!(gauge "kubestrata_layer_health_loss_ratio", Ratio, ["layer", "signal", "because"],
+    "What a signal takes off its layer's health, by a finding or by an anomaly. The losses of a layer and its health \
+     sum to 1.",
+    |c, out| for layer in &c.report.layers {
+        for d in &layer.deductions {
+            let because = if d.finding.is_some() { "finding" } else { "anomaly" };
+            out.push(
+                &[("layer", layer.layer.name()), ("signal", d.signal), ("because", because)],
+                d.points / 100.0,
+            );
+        }
+    }),
     own!(gauge "kubestrata_findings", Count, ["layer", "signal", "severity"],
         "Open findings: deterministic bad states that have held for their dwell.",
         findings),

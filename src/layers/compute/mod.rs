@@ -10,6 +10,7 @@ mod fixtures;
 mod group;
 mod heartbeats;
 mod jobs;
+mod kubelets;
 mod nodes;
 mod probes;
 mod quotas;
@@ -42,6 +43,8 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &startup::TIME_TO_READY,
         &probes::FAILURES,
         &probes::UNREADY,
+        &kubelets::PROBES,
+        &kubelets::FAILED,
         &evictions::EVICTIONS,
         &evictions::NODE_EVICTING,
         &nodes::NOT_READY,
@@ -77,6 +80,9 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         other => {
             if let Some(hpa) = autoscaling::autoscaler(other) {
                 autoscaling::observe(o, hpa, tallies);
+            }
+            if let Some(scrape) = kubelets::kubelet(other) {
+                kubelets::observe(o, scrape, tallies);
             }
         }
     }

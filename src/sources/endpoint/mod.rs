@@ -2,8 +2,14 @@
 //! Prometheus that knows more.
 
 mod apiserver;
+mod kubelet;
+mod prometheus;
 
 use apiserver::ApiServer;
+pub use kubelet::KubeletAccess;
+use kubelet::Kubelets;
+use prometheus::Prometheus;
+pub use prometheus::{PrometheusError, PrometheusOptions};
 
 use std::time::Duration;
 
@@ -11,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::failure::Failure;
-use super::watch::{Now, WatchOptions, send};
+use super::watch::{WatchOptions, send};
 use crate::model::kind::{Kind, Origin};
 use crate::model::record::{Meta, Object, Sample, Scrape, Time, Uid};
 use crate::model::source::SourceNote;
@@ -24,11 +30,11 @@ pub(super) fn start(
     client: &kube::Client,
     options: &WatchOptions,
     out: &mpsc::Sender<Vec<Delta>>,
-) {
+) -> Result<(), PrometheusError> {
     for kind in options.kinds.iter().copied() {
         let Origin::Endpoint(seconds) = kind.origin() else { continue };
         let every = Duration::from_secs(u64::from(seconds)).min(options.longest_interval);
-        let Some(mut endpoint) = Endpoint::of(kind, client, &options.now) else { continue };
+        let Some(mut endpoint) = Endpoint::of(kind, client, options)? else { continue };
         let out = out.clone();
         tasks.spawn(async move {
             while endpoint.ask(every, &out).await {
@@ -36,20 +42,21 @@ pub(super) fn start(
             }
         });
     }
+    Ok(())
 }
 
-/// Asks each endpoint among these kinds once.
+/// Asks each endpoint among the kinds of `options` once.
 pub(super) async fn once(
     client: &kube::Client,
-    kinds: &[Kind],
-    now: &Now,
+    options: &WatchOptions,
     out: &mpsc::Sender<Vec<Delta>>,
-) {
-    for kind in kinds.iter().copied().filter(|k| !k.is_resource()) {
-        if let Some(mut endpoint) = Endpoint::of(kind, client, now) {
+) -> Result<(), PrometheusError> {
+    for kind in options.kinds.iter().copied().filter(|k| !k.is_resource()) {
+        if let Some(mut endpoint) = Endpoint::of(kind, client, options)? {
             endpoint.ask(Duration::ZERO, out).await;
         }
     }
+    Ok(())
 }
 
 /// How long an answer may take.
@@ -59,23 +66,39 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Endpoint {
     Health(ApiServer),
     Metrics(ApiServer),
+    Kubelets(Box<Kubelets>),
+    Prometheus(Box<Prometheus>),
 }
 
 impl Endpoint {
     /// The endpoint of a kind; `None` for one that calls by itself.
-    fn of(kind: Kind, client: &kube::Client, now: &Now) -> Option<Self> {
-        let api_server = || ApiServer::new(client.clone(), now.clone());
-        match kind {
+    fn of(
+        kind: Kind,
+        client: &kube::Client,
+        options: &WatchOptions,
+    ) -> Result<Option<Self>, PrometheusError> {
+        let api_server = || ApiServer::new(client.clone(), options.now.clone());
+        Ok(match kind {
             Kind::ApiServerHealth => Some(Self::Health(api_server())),
             Kind::ApiServerMetrics => Some(Self::Metrics(api_server())),
+            Kind::KubeletMetrics => options.kubelets.clone().map(|access| {
+                let kubelets = Kubelets::new(client.clone(), access, options.now.clone());
+                Self::Kubelets(Box::new(kubelets))
+            }),
+            Kind::PrometheusQuery => {
+                let asked = options.prometheus.clone();
+                Some(Self::Prometheus(Box::new(Prometheus::new(asked, options.now.clone())?)))
+            }
             _ => None,
-        }
+        })
     }
 
     const fn kind(&self) -> Kind {
         match self {
             Self::Health(_) => Kind::ApiServerHealth,
             Self::Metrics(_) => Kind::ApiServerMetrics,
+            Self::Kubelets(_) => Kind::KubeletMetrics,
+            Self::Prometheus(_) => Kind::PrometheusQuery,
         }
     }
 
@@ -86,13 +109,17 @@ impl Endpoint {
             match self {
                 Self::Health(server) => server.health().await,
                 Self::Metrics(server) => server.metrics().await,
+                Self::Kubelets(kubelets) => kubelets.ask().await,
+                Self::Prometheus(prometheus) => prometheus.ask().await,
             }
         };
+        // All kubelets of a large cluster take their time, each bounded by itself.
+        let patience = if kind == Kind::KubeletMetrics { 60 * PATIENCE } else { PATIENCE };
         let late = || {
-            let why = format!("no answer within {} s", PATIENCE.as_secs());
+            let why = format!("no answer within {} s", patience.as_secs());
             Err(Failure::unreachable(&why))
         };
-        let batch = match tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| late()) {
+        let batch = match tokio::time::timeout(patience, asked).await.unwrap_or_else(|_| late()) {
             Ok(mut changes) => {
                 changes.push(Delta::Synced(kind));
                 changes
@@ -108,7 +135,7 @@ impl Endpoint {
 }
 
 /// An answer of an instance as a change.
-fn scrape(
+pub(super) fn scrape(
     kind: Kind,
     (name, process): (&str, &str),
     started: Option<Time>,

@@ -1,0 +1,182 @@
+//! Are the parts of Argo CD and Flux themselves there, and do generators and projects let applications be?
+
+use crate::labels;
+use crate::layers::conditions::{Polarity, bad, words};
+use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::model::kind::Kind;
+use crate::model::layer::Layer;
+use crate::model::signal::{Profile, Read, Signal, Unit};
+use crate::model::subject::Subject;
+use crate::model::view::View;
+
+pub(super) static DOWN: Signal = Signal {
+    block: "S7.7",
+    name: "gitops_controller_down",
+    layer: Layer::Gitops,
+    help: "Parts of Argo CD and Flux without an available pod: nothing is synced, rendered or told until they are back. \
+           Healthy is none.",
+    unit: Unit::Count,
+    labels: &["namespace", "component", "reason"],
+    reasons: &["argo", "flux"],
+    bound: "parts of Argo CD and Flux",
+    needs: &[Kind::Deployment, Kind::StatefulSet],
+    uses: &[],
+    profile: Profile::None,
+    read: Read::Rule(down),
+};
+
+pub(super) static APPLICATION_SET: Signal = Signal {
+    block: "S7.8",
+    name: "gitops_applicationset_error",
+    layer: Layer::Gitops,
+    help: "Application sets that cannot generate or update their applications. Healthy is none.",
+    unit: Unit::Count,
+    labels: &["namespace", "applicationset", "reason"],
+    reasons: &["error", "parameters", "not_up_to_date", "rollout_config"],
+    bound: "application sets × 4 reasons",
+    needs: &[Kind::ArgoApplicationSet],
+    uses: &[],
+    profile: Profile::None,
+    read: Read::Rule(sets),
+};
+
+pub(super) static PROJECT: Signal = Signal {
+    block: "S7.9",
+    name: "gitops_project_violation",
+    layer: Layer::Gitops,
+    help: "Applications that their project does not permit: the repository, the destination or a kind. Healthy is none.",
+    unit: Unit::Count,
+    labels: &["namespace", "project", "application", "reason"],
+    reasons: &["not_permitted", "project_missing"],
+    bound: "applications × 2 reasons",
+    needs: &[Kind::ArgoApplication],
+    uses: &[Kind::ArgoAppProject],
+    profile: Profile::None,
+    read: Read::Rule(violations),
+};
+
+const SETS: &[Kind] = &[Kind::ArgoApplicationSet];
+
+static CONDITIONS: &[Polarity] = &[
+    Polarity::problem(SETS, "ErrorOccurred", 180),
+    Polarity::good(SETS, "ParametersGenerated", 180),
+    Polarity::good(SETS, "ResourcesUpToDate", 180),
+    Polarity::problem(SETS, "InvalidRolloutConfig", 60),
+];
+
+fn down(view: &View<'_>, out: &mut Verdicts) {
+    for workload in view.counted_workloads().filter(|w| w.available == 0 && w.observed()) {
+        let label = |key: &str| workload.meta.labels.value(key);
+        let reason = match label("app.kubernetes.io/part-of") {
+            "argocd" => "argo",
+            "flux" => "flux",
+            _ => continue,
+        };
+        let component = match label("app.kubernetes.io/component") {
+            "" => workload.meta.name.as_str(),
+            component => component,
+        };
+        let reference = View::reference(workload);
+        let told = format!("none of its {} pods is available", workload.desired);
+        let labels = labels![&workload.meta.namespace, component, reason];
+        let verdict = Verdict::new(reference.subject(), labels, reason, told);
+        out.push(verdict.severity(Severity::Critical).dwell(120));
+    }
+}
+
+fn sets(view: &View<'_>, out: &mut Verdicts) {
+    for set in view.resources(Kind::ArgoApplicationSet).filter(|s| s.meta.deleting.is_none()) {
+        for (row, condition, dwell) in bad(set, CONDITIONS) {
+            let reason = match row.condition {
+                "ParametersGenerated" => "parameters",
+                "ResourcesUpToDate" => "not_up_to_date",
+                "InvalidRolloutConfig" => "rollout_config",
+                _ => "error",
+            };
+            let labels = labels![&set.meta.namespace, &set.meta.name, reason];
+            let verdict = Verdict::new(Subject::of(set), labels, reason, words(condition));
+            out.push(verdict.since(condition.since).dwell(dwell));
+        }
+    }
+}
+
+fn violations(view: &View<'_>, out: &mut Verdicts) {
+    for app in view.resources(Kind::ArgoApplication).filter(|a| a.meta.deleting.is_none()) {
+        let project = app.body.text("spec.project");
+        let mut tell = |reason, since, told: String| {
+            let labels = labels![&app.meta.namespace, project, &app.meta.name, reason];
+            out.push(Verdict::new(Subject::of(app), labels, reason, told).since(since).dwell(60));
+        };
+        let refused =
+            app.conditions.iter().find(|c| c.message.contains("not permitted in project"));
+        if let Some(c) = refused {
+            tell("not_permitted", c.since, c.message.to_string());
+        }
+        let known = !view.sees(Kind::ArgoAppProject)
+            || view.resource(Kind::ArgoAppProject, &app.meta.namespace, project).is_some()
+            // Applications may live outside of Argo CD's own namespace, where the projects are.
+            || view.resources(Kind::ArgoAppProject).any(|p| p.meta.name == *project);
+        if !known && !project.is_empty() {
+            tell("project_missing", None, format!("its project {project} does not exist"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::layers::fixtures::{deployment, objects, reasons, resource};
+    use crate::model::record::{Labelled, Meta, Workload};
+
+    #[test]
+    fn a_part_without_a_pod_is_told() {
+        let part = |of: &str, available| {
+            let base = deployment("repo-server", 1, available);
+            let labels = Labelled::from([("app.kubernetes.io/part-of", of)]);
+            Workload { meta: Meta { labels, ..base.meta.clone() }, ..base }
+        };
+        assert_eq!(reasons(&DOWN, objects![part("argocd", 0)]), ["argo"]);
+        assert_eq!(reasons(&DOWN, objects![part("flux", 0)]), ["flux"]);
+        assert!(reasons(&DOWN, objects![part("argocd", 1)]).is_empty());
+        assert!(reasons(&DOWN, objects![part("shop", 0)]).is_empty());
+    }
+
+    #[test]
+    fn a_set_is_read_with_its_polarities() {
+        let set = |kind: &str, status: &str| {
+            resource(
+                Kind::ArgoApplicationSet,
+                "s",
+                json!({"status": {"conditions": [{"type": kind, "status": status}]}}),
+            )
+        };
+        for (kind, status, expected) in [
+            ("ErrorOccurred", "True", vec!["error"]),
+            ("ErrorOccurred", "False", vec![]),
+            ("ParametersGenerated", "False", vec!["parameters"]),
+            ("ResourcesUpToDate", "False", vec!["not_up_to_date"]),
+            ("RolloutProgressing", "True", vec![]),
+        ] {
+            assert_eq!(reasons(&APPLICATION_SET, objects![set(kind, status)]), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_application_outside_its_project_is_told() {
+        let app = |message: &str| {
+            resource(
+                Kind::ArgoApplication,
+                "web",
+                json!({"spec": {"project": "shop"},
+                "status": {"conditions": [{"type": "InvalidSpecError", "message": message}]}}),
+            )
+        };
+        let project = || resource(Kind::ArgoAppProject, "shop", json!({}));
+        let refused = "application destination x is not permitted in project 'shop'";
+        assert_eq!(reasons(&PROJECT, objects![app(refused), project()]), ["not_permitted"]);
+        assert_eq!(reasons(&PROJECT, objects![app("x")]), ["project_missing"]);
+        assert!(reasons(&PROJECT, objects![app("x"), project()]).is_empty());
+    }
+}

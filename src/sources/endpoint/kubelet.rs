@@ -1,0 +1,247 @@
+//! What do the kubelets say? Each node's own metrics port, a few at a time; never through the API server's proxy,
+//! whose right is the right to run commands in any pod.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::{Request, Uri};
+use kube::{Client, Config};
+use serde::Deserialize;
+
+use super::apiserver::exposition;
+use super::scrape;
+use crate::model::fields;
+use crate::model::kind::Kind;
+use crate::model::record::{Sample, Time, Uid};
+use crate::model::source::SourceNote;
+use crate::model::text::{Interner, Text};
+use crate::model::world::Delta;
+use crate::sources::client::client_of;
+use crate::sources::failure::Failure;
+use crate::sources::watch::Now;
+
+/// Kubelets that are asked at once.
+const CONCURRENCY: usize = 10;
+
+/// How long one kubelet may take: the others do not wait for it.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How kubelets are reached: as the API server is, with the same credentials.
+#[derive(Clone)]
+pub struct KubeletAccess {
+    /// Credentials and authorities.
+    pub config: Config,
+    /// Whether a certificate is taken as it is: many kubelets sign their own.
+    pub skip_verify: bool,
+}
+
+/// The kubelets, asked again and again.
+pub(super) struct Kubelets {
+    api: Client,
+    access: KubeletAccess,
+    clients: BTreeMap<String, (String, Client)>,
+    now: Now,
+    texts: Interner,
+}
+
+/// A kubelet's node and where it listens.
+struct Address {
+    node: String,
+    url: String,
+}
+
+impl Kubelets {
+    pub(super) fn new(api: Client, access: KubeletAccess, now: Now) -> Self {
+        Self { api, access, clients: BTreeMap::new(), now, texts: Interner::default() }
+    }
+
+    /// Asks every kubelet. One that fails is told; when all fail, so does the source.
+    pub(super) async fn ask(&mut self) -> Result<Vec<Delta>, Failure> {
+        let addresses = self.addresses().await?;
+        let mut changes = self.forget_all_but(&addresses);
+        let mut questions = Vec::new();
+        for address in addresses {
+            let client = self.client(&address)?;
+            questions.push(one(address.node, client));
+        }
+        let asked = questions.len();
+        let answers: Vec<_> =
+            futures::stream::iter(questions).buffer_unordered(CONCURRENCY).collect().await;
+        let (mut failures, at) = (Vec::new(), (self.now)());
+        for (node, answer) in answers {
+            match answer {
+                Ok(samples) => changes.push(answered(&node, samples, at, &mut self.texts)),
+                Err(failure) => failures.push((node, failure)),
+            }
+        }
+        failures.sort_by(|a, b| a.0.cmp(&b.0));
+        if asked > 0 && failures.len() == asked {
+            let (node, failure) = failures.swap_remove(0);
+            let message = format!("no kubelet answers; {node}: {}", failure.message);
+            return Err(Failure { message, ..failure });
+        }
+        if let Some((node, failure)) = failures.first() {
+            let message = format!(
+                "{} of {asked} kubelets do not answer; {node}: {}",
+                failures.len(),
+                failure.message
+            );
+            changes.push(Delta::Note(Kind::KubeletMetrics, SourceNote::Undecodable { message }));
+        }
+        Ok(changes)
+    }
+
+    async fn addresses(&self) -> Result<Vec<Address>, Failure> {
+        let request = Request::get("/api/v1/nodes?resourceVersion=0")
+            .body(Vec::new())
+            .map_err(|e| Failure::unreachable(&e.to_string()))?;
+        let nodes: Nodes = self.api.request(request).await.map_err(|e| Failure::from(&e))?;
+        Ok(nodes.items.into_iter().filter_map(address).collect())
+    }
+
+    /// Drops what is known of nodes that are gone.
+    fn forget_all_but(&mut self, addresses: &[Address]) -> Vec<Delta> {
+        let alive: BTreeSet<&str> = addresses.iter().map(|a| a.node.as_str()).collect();
+        let gone: Vec<String> =
+            self.clients.keys().filter(|n| !alive.contains(n.as_str())).cloned().collect();
+        let forget = |node: String| {
+            self.clients.remove(&node);
+            let key = (Text::default(), Text::from(node.as_str()));
+            Delta::Delete { kind: Kind::KubeletMetrics, key, uid: Uid::default() }
+        };
+        gone.into_iter().map(forget).collect()
+    }
+
+    fn client(&mut self, address: &Address) -> Result<Client, Failure> {
+        if let Some((_, client)) =
+            self.clients.get(&address.node).filter(|(url, _)| *url == address.url)
+        {
+            return Ok(client.clone());
+        }
+        let uri: Uri = address
+            .url
+            .parse()
+            .map_err(|_| Failure::unreachable(&format!("{} is no URL", address.url)))?;
+        let mut config = self.access.config.clone();
+        config.cluster_url = uri;
+        config.tls_server_name = None;
+        config.accept_invalid_certs = self.access.skip_verify;
+        let client = client_of(config).map_err(|e| Failure::from(&e))?;
+        self.clients.insert(address.node.clone(), (address.url.clone(), client.clone()));
+        Ok(client)
+    }
+}
+
+async fn one(node: String, client: Client) -> (String, Result<Vec<Sample>, Failure>) {
+    let asked = async {
+        let wanted = fields::metrics(Kind::KubeletMetrics).iter().copied().collect();
+        // An interner of its own: kubelets are read side by side.
+        let mut texts = Interner::default();
+        let mut samples = exposition(&client, "/metrics", &wanted, &mut texts).await?.into_vec();
+        samples.extend(exposition(&client, "/metrics/probes", &wanted, &mut texts).await?);
+        Ok(samples)
+    };
+    let late = || Err(Failure::unreachable(&format!("no answer within {} s", PATIENCE.as_secs())));
+    let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| late());
+    (node, answer)
+}
+
+/// The answer as a change, with the strings that all kubelets share held once.
+fn answered(node: &str, samples: Vec<Sample>, at: Time, texts: &mut Interner) -> Delta {
+    let started = samples.iter().find(|s| s.name == "process_start_time_seconds");
+    let started = started.map_or(0.0, |s| s.value);
+    let shared = samples.into_iter().map(|sample| Sample {
+        name: texts.text(&sample.name),
+        labels: texts.labels(sample.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))),
+        value: sample.value,
+    });
+    let samples = shared.collect();
+    let process = format!("{started:.2}");
+    scrape(
+        Kind::KubeletMetrics,
+        (node, &process),
+        Time::from_second(started as i64).ok(),
+        at,
+        samples,
+    )
+}
+
+#[derive(Deserialize)]
+struct Nodes {
+    #[serde(default)]
+    items: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    metadata: Name,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    addresses: Vec<NodeAddress>,
+    daemon_endpoints: Endpoints,
+}
+
+#[derive(Deserialize)]
+struct NodeAddress {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Endpoints {
+    kubelet_endpoint: Port,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Port {
+    #[serde(rename = "Port")]
+    port: u16,
+}
+
+fn address(node: Node) -> Option<Address> {
+    let internal = node.status.addresses.iter().find(|a| a.kind == "InternalIP")?;
+    let host = match internal.address.contains(':') {
+        true => format!("[{}]", internal.address),
+        false => internal.address.clone(),
+    };
+    let port = match node.status.daemon_endpoints.kubelet_endpoint.port {
+        0 => 10250,
+        port => port,
+    };
+    Some(Address { node: node.metadata.name, url: format!("https://{host}:{port}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_kubelet_is_found_where_its_node_says() {
+        let url =
+            |node: serde_json::Value| address(serde_json::from_value(node).unwrap()).map(|a| a.url);
+        let node = |address: &str, port: u16| {
+            json!({"metadata": {"name": "n1"}, "status": {
+                "addresses": [{"type": "Hostname", "address": "n1"}, {"type": "InternalIP", "address": address}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}})
+        };
+        assert_eq!(url(node("10.0.0.1", 10251)).unwrap(), "https://10.0.0.1:10251");
+        assert_eq!(url(node("fd00::1", 0)).unwrap(), "https://[fd00::1]:10250");
+        assert_eq!(url(json!({"metadata": {"name": "n1"}})), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! What does a Prometheus answer? One instant query for each signal that is read by one.
+
+use std::path::PathBuf;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::scrape;
+use crate::model::kind::Kind;
+use crate::model::record::{Sample, Uid};
+use crate::model::source::SourceNote;
+use crate::model::text::{Interner, Text};
+use crate::model::world::Delta;
+use crate::sources::failure::{Failure, root_cause};
+use crate::sources::watch::Now;
+
+/// The largest answer that is read, and the most series that are kept of it.
+const ANSWER_LIMIT: usize = 16 << 20;
+const SERIES_LIMIT: usize = 5_000;
+
+/// Which Prometheus, and what it is asked.
+#[derive(Clone, Debug, Default)]
+pub struct PrometheusOptions {
+    /// Its URL, with the path before `/api/v1` if any.
+    pub url: String,
+    /// File that holds a bearer token.
+    pub bearer_token_file: Option<PathBuf>,
+    /// PEM file of the authority that signed its certificate.
+    pub ca_file: Option<PathBuf>,
+    /// Names of signals and their queries.
+    pub queries: Vec<(&'static str, &'static str)>,
+}
+
+/// Why a Prometheus can't be asked.
+#[derive(Debug, Error)]
+pub enum PrometheusError {
+    /// The authority's file can't be used.
+    #[error("prometheus.ca_file: could not use {}: {why}; expected a PEM file with a certificate", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A Prometheus, asked again and again.
+pub(super) struct Prometheus {
+    options: PrometheusOptions,
+    client: Client<HttpsConnector<HttpConnector>, Empty<bytes::Bytes>>,
+    now: Now,
+    texts: Interner,
+}
+
+impl Prometheus {
+    pub(super) fn new(options: PrometheusOptions, now: Now) -> Result<Self, PrometheusError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = HttpsConnectorBuilder::new();
+        let https = match &options.ca_file {
+            None => builder.with_native_roots().map_err(|e| PrometheusError::Authority {
+                path: PathBuf::from("the system's authorities"),
+                why: e.to_string(),
+            })?,
+            Some(path) => builder.with_tls_config(trusting(path)?),
+        };
+        let https = https.https_or_http().enable_all_versions().build();
+        let client = Client::builder(TokioExecutor::new()).build(https);
+        Ok(Self { options, client, now, texts: Interner::default() })
+    }
+
+    /// Asks every query. One that fails is told and leaves no old answer behind; when all fail, so does the source.
+    pub(super) async fn ask(&mut self) -> Result<Vec<Delta>, Failure> {
+        let (mut changes, mut failures) = (Vec::new(), Vec::new());
+        for (name, query) in self.options.queries.clone() {
+            match self.query(name, query).await {
+                Ok(samples) => {
+                    let at = (self.now)();
+                    changes.push(scrape(Kind::PrometheusQuery, (name, ""), None, at, samples));
+                }
+                Err(failure) => {
+                    let key = (Text::default(), name.into());
+                    let (kind, uid) = (Kind::PrometheusQuery, Uid::default());
+                    changes.push(Delta::Delete { kind, key, uid });
+                    failures.push((name, failure));
+                }
+            }
+        }
+        if failures.len() == self.options.queries.len()
+            && let Some((_, failure)) = failures.pop()
+        {
+            return Err(failure);
+        }
+        for (name, failure) in failures {
+            let message = format!("query of {name}: {}", failure.message);
+            changes.push(Delta::Note(Kind::PrometheusQuery, SourceNote::Undecodable { message }));
+        }
+        Ok(changes)
+    }
+
+    async fn query(&mut self, name: &str, query: &str) -> Result<Box<[Sample]>, Failure> {
+        let base = self.options.url.trim_end_matches('/');
+        let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let uri: Uri = format!("{base}/api/v1/query?query={query}")
+            .parse()
+            .map_err(|_| Failure::unreachable("prometheus.url is no URL"))?;
+        let mut request = Request::get(uri).header("accept", "application/json");
+        if let Some(path) = &self.options.bearer_token_file {
+            let token = std::fs::read_to_string(path).map_err(|e| {
+                Failure::unreachable(&format!("could not read {}: {e}", path.display()))
+            })?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+                .map_err(|_| Failure::unreachable("the bearer token holds what a header can't"))?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        let request =
+            request.body(Empty::new()).map_err(|e| Failure::unreachable(&e.to_string()))?;
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(|e| Failure::unreachable(&root_cause(&e)))?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
+        let body = body.map_err(|e| Failure::unreachable(&e.to_string()))?.to_bytes();
+        match read_answer(name, &body, &mut self.texts) {
+            Ok(samples) if status == 200 => Ok(samples),
+            // A Prometheus says why as JSON; what stands before one may not.
+            Ok(_) => Err(Failure::of_status(status, "")),
+            Err(why) => Err(Failure::of_status(if status == 200 { 502 } else { status }, &why)),
+        }
+    }
+}
+
+fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig, PrometheusError> {
+    let failed = |why: String| PrometheusError::Authority { path: path.to_owned(), why };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| failed(e.to_string()))? {
+        let certificate = certificate.map_err(|e| failed(e.to_string()))?;
+        roots.add(certificate).map_err(|e| failed(e.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(failed("it holds no certificate".to_owned()));
+    }
+    Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    status: String,
+    #[serde(default)]
+    error: String,
+    data: Option<Data>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    result_type: String,
+    #[serde(default)]
+    result: Value,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    #[serde(default)]
+    metric: std::collections::BTreeMap<String, String>,
+    value: (f64, String),
+}
+
+/// Reads the answer of an instant query (Prometheus HTTP API): a vector, or a scalar.
+fn read_answer(name: &str, body: &[u8], texts: &mut Interner) -> Result<Box<[Sample]>, String> {
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|_| "the answer is no answer to a query".to_owned())?;
+    let data = match answer.data {
+        Some(data) if answer.status == "success" => data,
+        _ => return Err(answer.error),
+    };
+    let rows: Vec<Row> = match data.result_type.as_str() {
+        "vector" => serde_json::from_value(data.result).map_err(|e| e.to_string())?,
+        "scalar" => {
+            let value = serde_json::from_value(data.result).map_err(|e| e.to_string())?;
+            vec![Row { metric: std::collections::BTreeMap::new(), value }]
+        }
+        other => return Err(format!("expected an instant vector or a scalar, found a {other}")),
+    };
+    let read = |row: Row| {
+        let value = row.value.1.parse().ok()?;
+        let labels = texts.labels(row.metric.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        Some(Sample { name: texts.text(name), labels, value })
+    };
+    Ok(rows.into_iter().take(SERIES_LIMIT).filter_map(read).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn vectors_and_scalars_are_read_and_errors_say_why() {
+        let read = |text: &str| read_answer("q", text.as_bytes(), &mut Interner::default());
+        let vector = r#"{"status":"success","data":{"resultType":"vector","result":[
+            {"metric":{"job":"a"},"value":[1700000000.1,"0.5"]},{"metric":{},"value":[1,"NaN"]}]}}"#;
+        let samples = read(vector).unwrap();
+        assert_eq!((samples.len(), samples[0].value), (2, 0.5));
+        assert_eq!(samples[0].labels.value("job"), "a");
+        let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"3"]}}"#;
+        assert_eq!(read(scalar).unwrap()[0].value, 3.0);
+        let matrix = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
+        assert!(read(matrix).unwrap_err().contains("found a matrix"));
+        let error = r#"{"status":"error","errorType":"bad_data","error":"parse error at char 3"}"#;
+        assert_eq!(read(error).unwrap_err(), "parse error at char 3");
+        assert!(read("<html>").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(text in "\\PC*") {
+            let _ = read_answer("q", text.as_bytes(), &mut Interner::default());
+            let inside = format!("{{\"status\":\"success\",\"data\":{{\"resultType\":\"vector\",\"result\":{text}}}}}");
+            let _ = read_answer("q", inside.as_bytes(), &mut Interner::default());
+        }
+    }
+}

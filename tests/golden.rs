@@ -1,0 +1,114 @@
+//! Do objects in give the exposition that they should? One golden file per layer: manifests through the real decoder
+//! and pipeline, compared line by line. A stale file is written anew and fails the test.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kubestrata::config::Settings;
+use kubestrata::exports::prometheus::{About, Format, encode};
+use kubestrata::model::Time;
+use kubestrata::model::kind::Kind;
+use kubestrata::model::layer::Layer;
+use kubestrata::model::source::SourceNote;
+use kubestrata::model::text::Interner;
+use kubestrata::model::world::{Delta, World};
+use kubestrata::pipeline::{Pipeline, State};
+use kubestrata::sources;
+use serde_json::{Value, json};
+
+/// The moment at which the manifests are looked at; what is wrong in them has been so for a day.
+const NOW: &str = "2026-01-02T00:00:00Z";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// The manifests of a layer as changes; `kind: APIServerMetrics` and its like carry their text in `exposition`.
+fn changes(layer: Layer, now: Time) -> Vec<Delta> {
+    let path = folder().join(format!("{layer}.yaml"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut texts = Interner::default();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let mut changes = Vec::new();
+    for document in documents.into_iter().filter(|d| !d.is_null()) {
+        let field = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+        let (api_version, name) = (field("apiVersion"), field("kind"));
+        if let Some(kind) = Kind::by_name(&name).filter(|k| !k.is_resource()) {
+            let text = field("exposition");
+            changes.push(sources::read_exposition(kind, "one", text.as_bytes(), now, &mut texts));
+            continue;
+        }
+        let kind = Kind::of_manifest(&api_version, &name)
+            .unwrap_or_else(|| panic!("{}: no kind {api_version} {name}", path.display()));
+        let mut object = document;
+        if kind == Kind::Constraint {
+            let own = object["metadata"]["name"].as_str().unwrap().to_owned();
+            object["metadata"]["name"] = json!(format!("{name}/{own}"));
+        }
+        let event = json!({"type": "ADDED", "object": object}).to_string();
+        let change = sources::read_watch_event(kind, &event, &mut texts).unwrap();
+        assert!(matches!(change, Delta::Upsert(_)), "{}: not read: {event}", path.display());
+        changes.push(change);
+    }
+    changes
+}
+
+fn exposition(layer: Layer) -> String {
+    let now: Time = NOW.parse().unwrap();
+    // States whose start the API does not tell are seen for their dwell.
+    let earlier = now - jiff::SignedDuration::from_hours(30);
+    // Sources that are read only on demand are, here: the test is about what signals say.
+    let opt_in = Kind::ALL.iter().copied().filter(|k| k.is_opt_in()).collect();
+    let settings = Settings { layers: vec![layer], opt_in, ..Settings::default() };
+    let mut pipeline = Pipeline::new(settings, State::default());
+    let mut world = World::default();
+    for kind in pipeline.kinds() {
+        pipeline.absorb(&mut world, Delta::Listing(kind), earlier);
+    }
+    for change in changes(layer, now) {
+        pipeline.absorb(&mut world, change, earlier);
+    }
+    for kind in pipeline.kinds() {
+        pipeline.absorb(&mut world, Delta::Synced(kind), earlier);
+    }
+    pipeline.step(&world, earlier);
+    for kind in pipeline.kinds() {
+        pipeline.absorb(&mut world, Delta::Note(kind, SourceNote::Alive), now);
+    }
+    let report = pipeline.step(&world, now);
+    let text = encode(&report.into(), &About::default(), Format::Text).unwrap();
+    let mine = format!("kubestrata_{layer}_");
+    let health = format!("layer=\"{layer}\"");
+    let wanted = |line: &&str| {
+        let of_layer = line.starts_with("kubestrata_layer_health") && line.contains(&health);
+        line.starts_with(&mine) || of_layer || line.starts_with("kubestrata_signal_absent")
+    };
+    let lines: Vec<&str> = text.lines().filter(wanted).collect();
+    format!("{}\n", lines.join("\n"))
+}
+
+fn check(layer: Layer) {
+    let path = folder().join(format!("{layer}.prom"));
+    let (now, held) = (exposition(layer), fs::read_to_string(&path).unwrap_or_default());
+    if now != held {
+        fs::write(&path, &now).unwrap();
+        let differs = now.lines().filter(|l| !held.lines().any(|h| h == *l)).take(5);
+        let differs: Vec<&str> = differs.collect();
+        panic!(
+            "{} was stale and is written anew; new lines begin with {differs:#?}",
+            path.display()
+        );
+    }
+}
+
+macro_rules! layers {
+    ($($test:ident $layer:ident),* $(,)?) => {
+        $(#[test] fn $test() { check(Layer::$layer); })*
+    };
+}
+
+layers!(
+    // Layers.
+);
