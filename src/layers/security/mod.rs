@@ -147,7 +147,7 @@ mod tests {
                     read(&View::new(&blind, ago(0)), &mut readings);
                     assert!(readings.into_sorted().is_empty(), "{}", signal.name);
                 }
-                Read::Counter | Read::Histogram(_) => {}
+                _ => {}
             }
         }
     }
