@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::denials::{DENIALS, is_heard};
+use super::denials::{DENIALS, counted_until, is_audited};
 use crate::labels;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -140,11 +140,9 @@ pub(super) static CLIENT_CERTIFICATES: Signal = Signal {
 };
 
 /// Counts webhooks that failed open while an audited request passed.
-pub(super) fn observe_audit(o: &Observation<'_>, audit: &AuditEvent, tallies: &mut Tallies) {
-    if is_heard(o.world, Kind::Audit) {
-        for webhook in &audit.failed_open {
-            tallies.add(&FAIL_OPEN, labels![webhook], 1);
-        }
+pub(super) fn observe_audit(audit: &AuditEvent, tallies: &mut Tallies) {
+    for webhook in &audit.failed_open {
+        tallies.add(&FAIL_OPEN, labels![webhook], 1);
     }
 }
 
@@ -155,14 +153,18 @@ pub(super) fn observe(o: &Observation<'_>, scrape: &Scrape, tallies: &mut Tallie
         return;
     }
     // What the audit log tells is its to count, and what grew until now may have been told by it.
-    let audited = is_heard(o.world, Kind::Audit);
+    let audited = is_audited(o.world, tallies);
     let was_audited = tallies.mark(kind, uid, "audited") > 0;
     tallies.advance(kind, uid, "audited", u64::from(audited));
+    let silent = audited || was_audited;
+    if !silent {
+        counted_until(scrape.at, tallies);
+    }
     for ((name, labels), (signal, total)) in totals(scrape) {
         let words: Vec<&str> = labels.iter().collect();
         let new = tallies.advance(kind, uid, &format!("{name} {}", words.join(" ")), total);
         let told_by_audit = name == DENIALS.name || name == FAIL_OPEN.name;
-        if !(told_by_audit && (audited || was_audited)) {
+        if !(told_by_audit && silent) {
             tallies.add(signal, labels, new);
         }
     }
@@ -464,7 +466,7 @@ mod tests {
             scrape("a", &[("apiserver_admission_webhook_fail_open_count", &[("name", "w")], 2.0)]);
         let audit = AuditEvent { failed_open: ["w".into()].into(), ..AuditEvent::default() };
         let mut counted = Counted::new(&LAYER, Vec::new());
-        counted.see(open, 0).see(Object::Audit(Box::new(audit)), 0);
+        counted.see(Object::Audit(Box::new(audit)), 0).see(open, 0);
         assert_eq!(counted.totals(&FAIL_OPEN), [("w".to_owned(), 1)]);
     }
 }

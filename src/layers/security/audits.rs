@@ -8,8 +8,6 @@ use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::tally::Tallies;
 use crate::model::world::World;
 
-use super::denials::is_heard;
-
 pub(super) static AUTHORIZATION: Signal = Signal {
     block: "S5.7",
     name: "security_authz_denials_total",
@@ -19,7 +17,7 @@ pub(super) static AUTHORIZATION: Signal = Signal {
     unit: Unit::Count,
     labels: &["subject", "verb", "resource"],
     reasons: &[],
-    bound: "6 subjects × 3 verbs × resources",
+    bound: "5 subjects × 3 verbs × resources",
     needs: &[Kind::Audit],
     uses: &[Kind::CustomResourceDefinition],
     profile: Profile::Rate,
@@ -34,7 +32,7 @@ pub(super) static DEPRECATED: Signal = Signal {
     unit: Unit::Count,
     labels: &["resource", "client", "release"],
     reasons: &[],
-    bound: "resources × 6 clients × releases",
+    bound: "resources × 5 clients × releases",
     needs: &[Kind::Audit],
     uses: &[Kind::CustomResourceDefinition],
     profile: Profile::None,
@@ -56,9 +54,6 @@ const OTHERS: &[&str] = &[
 
 /// Counts a refusal of the authorizer, and a request for a deprecated API.
 pub(super) fn observe(o: &Observation<'_>, audit: &AuditEvent, tallies: &mut Tallies) {
-    if !is_heard(o.world, Kind::Audit) {
-        return;
-    }
     let resource = resource(o.world, &audit.resource);
     if audit.refusal == Some(Refusal::Authorization) {
         let labels = labels![subject(audit.subject), verb(&audit.verb), resource];

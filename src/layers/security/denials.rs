@@ -1,15 +1,16 @@
 //! How many requests are refused by policy, and by which? Each counted once, by the source that sees most.
 //!
-//! The rule: while audit events come in, they alone count. Else the API server's metrics count what they have: webhooks,
-//! admission policies, Pod Security, authorization and authentication. Events count what neither sees: quotas beside
-//! the metrics, and everything that they tell where there are no metrics. A scrape right after the end of the audit
-//! events only sets the marks, for the audit may have counted what it holds. A request that two webhooks refuse at
+//! The rule: from the first audit event on, audit events alone count, without those older than what was counted before.
+//! Else the API server's metrics count what they have: webhooks, admission policies, Pod Security, authorization and
+//! authentication. Events count what neither sees: quotas beside the metrics, and everything that they tell where there
+//! are no metrics. A scrape right after the end of the audit only sets the marks, for the audit may have counted what it
+//! holds: at a change of sources a refusal may be lost, but never counts twice. A request that two webhooks refuse at
 //! once counts for both in the API server's own numbers. Refused evictions are not policy: a disruption budget works.
 
 use crate::labels;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{AuditEvent, Event, Refusal};
+use crate::model::record::{AuditEvent, Event, Refusal, Time, Uid};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::source::Availability;
 use crate::model::tally::Tallies;
@@ -40,9 +41,33 @@ pub(super) static DENIALS: Signal = Signal {
     read: Read::Counter,
 };
 
-/// Whether a source tells what happens now.
-pub(super) fn is_heard(world: &World, kind: Kind) -> bool {
+fn is_served(world: &World, kind: Kind) -> bool {
     world.source_ref(kind).is_some_and(|s| s.availability == Availability::Served)
+}
+
+/// Marks of the audit log as a whole: that it has spoken, and up to which second others have counted.
+const HEARD: &str = "heard";
+const UNTIL: &str = "until";
+
+/// Whether the audit log counts: its receiver is there, and something has come. A receiver alone tells nothing.
+pub(super) fn is_audited(world: &World, tallies: &Tallies) -> bool {
+    is_served(world, Kind::Audit) && tallies.mark(Kind::Audit, Uid::default(), HEARD) > 0
+}
+
+/// Notes that the audit log speaks, and says whether nobody else has counted what it tells.
+pub(super) fn hear(o: &Observation<'_>, audit: &AuditEvent, tallies: &mut Tallies) -> bool {
+    tallies.advance(Kind::Audit, Uid::default(), HEARD, 1);
+    let until = tallies.mark(Kind::Audit, Uid::default(), UNTIL);
+    is_served(o.world, Kind::Audit) && (until == 0 || seconds(audit.at) > until)
+}
+
+/// Notes that others have counted what happened until then.
+pub(super) fn counted_until(at: Time, tallies: &mut Tallies) {
+    tallies.advance(Kind::Audit, Uid::default(), UNTIL, seconds(at));
+}
+
+fn seconds(at: Time) -> u64 {
+    at.as_second().max(0) as u64
 }
 
 /// Whether the API server's metrics count: after an outage of theirs the next answer makes up for it.
@@ -53,10 +78,14 @@ fn is_measured(world: &World) -> bool {
 }
 
 /// Counts a refusal in the audit log.
-pub(super) fn observe_audit(o: &Observation<'_>, audit: &AuditEvent, tallies: &mut Tallies) {
-    let Some(refusal) = audit.refusal.filter(|_| is_heard(o.world, Kind::Audit)) else { return };
+pub(super) fn observe_audit(audit: &AuditEvent, tallies: &mut Tallies) {
+    let Some(refusal) = audit.refusal else { return };
     match refusal {
         Refusal::DisruptionBudget => {}
+        Refusal::PodSecurity => {
+            let level = up_to(&audit.by, &[':']);
+            tallies.add(&DENIALS, labels!["audit", refusal.name(), level], 1);
+        }
         Refusal::Authorization | Refusal::Authentication => {
             tallies.add(&DENIALS, labels!["audit", refusal.name(), ""], 1);
         }
@@ -69,8 +98,9 @@ pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Ta
     let Some((reason, policy)) = refusal(event) else { return };
     let new = tallies.advance(Kind::Event, event.meta.uid, "denial", u64::from(event.count));
     let measured = is_measured(o.world) && reason != "quota";
-    if !measured && !is_heard(o.world, Kind::Audit) {
+    if !measured && !is_audited(o.world, tallies) {
         tallies.add(&DENIALS, labels!["event", reason, policy], new);
+        counted_until(event.last, tallies);
     }
 }
 
@@ -120,7 +150,7 @@ fn up_to<'a>(text: &'a str, ends: &[char]) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::fixtures::{Counted, ago, event, meta};
+    use crate::layers::fixtures::{Counted, ago, event};
     use crate::layers::security::LAYER;
     use crate::layers::security::apiserver::scrape;
     use crate::model::record::Object;
@@ -145,15 +175,9 @@ mod tests {
         counted.world.apply(Delta::Note(kind, note), ago(0));
     }
 
-    fn audit(refusal: Refusal, by: &str) -> Object {
-        let meta = meta("", by, 0);
-        let refusal = Some(refusal);
-        Object::Audit(Box::new(AuditEvent {
-            meta,
-            refusal,
-            by: by.into(),
-            ..AuditEvent::default()
-        }))
+    fn audit(refusal: Refusal, by: &str, age: i64) -> Object {
+        let (at, refusal, by) = (ago(age), Some(refusal), by.into());
+        Object::Audit(Box::new(AuditEvent { at, refusal, by, ..AuditEvent::default() }))
     }
 
     fn failed_create(note: &str) -> Event {
@@ -166,10 +190,13 @@ mod tests {
         "Error creating: pods \"web-x\" is forbidden: exceeded quota: rq, requested: pods=1";
     const REJECTIONS: &str = "apiserver_admission_webhook_rejection_count";
 
-    fn rejections(n: f64) -> Object {
+    /// The API server's count of a webhook's refusals, so many seconds ago.
+    fn rejections(n: f64, age: i64) -> Object {
         let labels =
             [("name", "pods.example.com"), ("type", "validating"), ("error_type", "no_error")];
-        scrape("a", &[(REJECTIONS, &labels, n)])
+        let Object::Scrape(mut answer) = scrape("a", &[(REJECTIONS, &labels, n)]) else { panic!() };
+        answer.at = ago(age);
+        Object::Scrape(answer)
     }
 
     #[test]
@@ -209,10 +236,10 @@ mod tests {
         for (sources, series, total) in cases {
             let mut counted = heard(&sources);
             if sources.contains(&audits) {
-                counted.see(audit(Refusal::Webhook, "pods.example.com"), 0);
+                counted.see(audit(Refusal::Webhook, "pods.example.com", 100), 0);
             }
             if sources.contains(&metrics) {
-                counted.see(rejections(1.0), 0);
+                counted.see(rejections(1.0, 0), 0);
             }
             counted.see(failed_create(DENIED), 0);
             assert_eq!(counted.totals(&DENIALS), [(series.to_owned(), total)], "{sources:?}");
@@ -229,14 +256,16 @@ mod tests {
     #[test]
     fn nothing_counts_twice_when_a_source_comes_or_goes() {
         let mut counted = heard(&[Kind::ApiServerMetrics]);
-        counted.see(rejections(3.0), 300);
-        counted.world.apply(Delta::Synced(Kind::Audit), ago(250));
-        counted.see(audit(Refusal::Webhook, "pods.example.com"), 240).see(rejections(4.0), 200);
-        counted.see(audit(Refusal::Webhook, "pods.example.com"), 190);
+        let refused = |age| audit(Refusal::Webhook, "pods.example.com", age);
+        counted.see(rejections(3.0, 300), 300);
+        counted.world.apply(Delta::Synced(Kind::Audit), ago(290));
+        // A receiver to which nothing has come: the metrics go on. Its first events tell what they have told.
+        counted.see(rejections(4.0, 240), 240).see(refused(250), 239).see(refused(245), 239);
+        counted.see(refused(230), 229).see(rejections(5.0, 200), 200).see(refused(190), 189);
         hush(&mut counted, Kind::Audit);
-        counted.see(rejections(5.0), 180).see(rejections(7.0), 120);
+        counted.see(rejections(6.0, 180), 180).see(rejections(8.0, 120), 120);
         let expected = [
-            ("apiserver webhook pods.example.com".to_owned(), 5),
+            ("apiserver webhook pods.example.com".to_owned(), 6),
             ("audit webhook pods.example.com".to_owned(), 2),
         ];
         assert_eq!(counted.totals(&DENIALS), expected);
@@ -266,8 +295,8 @@ mod tests {
     #[test]
     fn a_disruption_budget_is_no_policy_and_no_user_is_named() {
         let mut counted = heard(&[Kind::Audit]);
-        counted.see(audit(Refusal::DisruptionBudget, "web"), 0);
-        counted.see(audit(Refusal::Authorization, "someone"), 0);
+        counted.see(audit(Refusal::DisruptionBudget, "web", 0), 0);
+        counted.see(audit(Refusal::Authorization, "someone", 0), 0);
         assert_eq!(counted.totals(&DENIALS), [("audit rbac ".to_owned(), 1)]);
     }
 }

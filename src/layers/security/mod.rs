@@ -81,8 +81,10 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         Object::Event(event) => denials::observe_event(o, event, tallies),
         Object::Scrape(scrape) => apiserver::observe(o, scrape, tallies),
         Object::Audit(audit) => {
-            denials::observe_audit(o, audit, tallies);
-            apiserver::observe_audit(o, audit, tallies);
+            if denials::hear(o, audit, tallies) {
+                denials::observe_audit(audit, tallies);
+                apiserver::observe_audit(audit, tallies);
+            }
             audits::observe(o, audit, tallies);
         }
         Object::Resource(resource) => {
