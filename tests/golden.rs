@@ -36,7 +36,9 @@ fn changes(layer: Layer, now: Time) -> Vec<Delta> {
         let field = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
         let (api_version, name) = (field("apiVersion"), field("kind"));
         if let Some(kind) = Kind::by_name(&name).filter(|k| !k.is_resource()) {
-            let text = field("exposition");
+            let checks = document["checks"].as_array().into_iter().flatten();
+            let checks: Vec<&str> = checks.filter_map(Value::as_str).collect();
+            let text = field("exposition") + &checks.join("\n");
             changes.push(sources::read_exposition(kind, "one", text.as_bytes(), now, &mut texts));
             continue;
         }
@@ -47,7 +49,8 @@ fn changes(layer: Layer, now: Time) -> Vec<Delta> {
             let own = object["metadata"]["name"].as_str().unwrap().to_owned();
             object["metadata"]["name"] = json!(format!("{name}/{own}"));
         }
-        let event = json!({"type": "ADDED", "object": object}).to_string();
+        // In the order in which the API server writes it.
+        let event = format!("{{\"type\":\"ADDED\",\"object\":{object}}}");
         let change = sources::read_watch_event(kind, &event, &mut texts).unwrap();
         assert!(matches!(change, Delta::Upsert(_)), "{}: not read: {event}", path.display());
         changes.push(change);
@@ -110,5 +113,9 @@ macro_rules! layers {
 }
 
 layers!(
-    // Layers.
+    networking_objects_give_their_exposition Networking,
+    observability_objects_give_their_exposition Observability,
+    security_objects_give_their_exposition Security,
+    tooling_objects_give_their_exposition Tooling,
+    gitops_objects_give_their_exposition Gitops,
 );

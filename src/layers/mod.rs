@@ -5,6 +5,7 @@ mod conditions;
 #[cfg(test)]
 mod fixtures;
 mod gitops;
+mod observability;
 mod queries;
 mod security;
 mod storage;
@@ -13,8 +14,14 @@ mod tooling;
 use crate::model::signal::{LayerSignals, Signal};
 
 /// The layers whose signals are declared.
-pub static ALL: &[&LayerSignals] =
-    &[&storage::LAYER, &compute::LAYER, &security::LAYER, &tooling::LAYER, &gitops::LAYER];
+pub static ALL: &[&LayerSignals] = &[
+    &storage::LAYER,
+    &compute::LAYER,
+    &observability::LAYER,
+    &security::LAYER,
+    &tooling::LAYER,
+    &gitops::LAYER,
+];
 
 /// Every signal, in the order of the catalogue.
 pub fn signals() -> impl Iterator<Item = &'static Signal> {

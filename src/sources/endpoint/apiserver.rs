@@ -77,7 +77,7 @@ async fn checks(client: &Client, texts: &mut Interner) -> Result<Box<[Sample]>, 
 }
 
 /// `[+]etcd ok` and `[-]etcd failed: reason withheld`, one a line.
-fn read_checks(text: &str, texts: &mut Interner) -> Box<[Sample]> {
+pub(in crate::sources) fn read_checks(text: &str, texts: &mut Interner) -> Box<[Sample]> {
     let read = |line: &str| {
         let (value, rest) = match line.trim().strip_prefix("[+]") {
             Some(rest) => (1.0, rest),

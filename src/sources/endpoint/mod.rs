@@ -6,6 +6,7 @@ mod kubelet;
 mod prometheus;
 
 use apiserver::ApiServer;
+pub(super) use apiserver::read_checks;
 pub use kubelet::KubeletAccess;
 use kubelet::Kubelets;
 use prometheus::Prometheus;

@@ -30,6 +30,7 @@ struct Spec {
 #[serde(default, rename_all = "camelCase")]
 struct Container {
     image: Option<String>,
+    restart_policy: Option<String>,
     ports: Option<Vec<Port>>,
     env: Option<Vec<Env>>,
     env_from: Option<Vec<EnvFrom>>,
@@ -122,7 +123,10 @@ impl WireTemplate {
         let main = || spec.containers.iter().flatten();
         let all = || main().chain(spec.init_containers.iter().flatten());
         let every = |asked: fn(&Container) -> bool| main().next().is_some() && main().all(asked);
-        let ports = main().flat_map(|c| c.ports.iter().flatten());
+        // A sidecar is an init container that stays.
+        let sidecars = spec.init_containers.iter().flatten();
+        let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
+        let ports = main().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
         let ports = ports.map(|p| (text(texts, p.name.as_deref()), p.container_port)).collect();
         Template {
             labels: self.metadata.labelled(texts),

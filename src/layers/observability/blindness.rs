@@ -1,0 +1,75 @@
+//! What can kubestrata itself not see? What it may not, and what it has not heard of for too long.
+
+use crate::labels;
+use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::model::kind::Kind;
+use crate::model::layer::Layer;
+use crate::model::signal::{Profile, Read, Signal, Unit};
+use crate::model::source::Availability;
+use crate::model::subject::Subject;
+use crate::model::view::View;
+
+pub(super) static BLIND: Signal = Signal {
+    block: "S4.15",
+    name: "observability_kubestrata_blind",
+    layer: Layer::Observability,
+    help: "Sources of kubestrata that it may not read, that do not answer, or that have been silent for too long: their \
+           layers are unknown, not healthy. Kinds that are not installed do not count. Healthy is none.",
+    unit: Unit::Count,
+    labels: &["source", "reason"],
+    reasons: &["forbidden", "unauthorized", "unreachable", "stale", "undecodable"],
+    bound: "sources × 5 reasons",
+    needs: &[],
+    uses: &[Kind::Namespace, Kind::Pod, Kind::Node],
+    profile: Profile::None,
+    read: Read::Rule(blind),
+};
+
+fn blind(view: &View<'_>, out: &mut Verdicts) {
+    for kind in Kind::ALL.iter().copied() {
+        let Some(source) = view.world.source_ref(kind) else { continue };
+        let (reason, since, told) = match source.availability {
+            Availability::Forbidden => ("forbidden", source.failing_since, source.message.clone()),
+            Availability::Unauthorized => {
+                ("unauthorized", source.failing_since, source.message.clone())
+            }
+            Availability::Unreachable => {
+                ("unreachable", source.failing_since, source.message.clone())
+            }
+            _ if source.is_stale(kind, view.now) => {
+                let told = "has not been heard of since".to_owned();
+                ("stale", source.last_sync, told)
+            }
+            _ if source.undecodable > 0 => {
+                let told =
+                    format!("{} objects could not be read: {}", source.undecodable, source.message);
+                ("undecodable", None, told)
+            }
+            _ => continue,
+        };
+        let severity = if reason == "undecodable" { Severity::Info } else { Severity::Warning };
+        let message = format!("{}: {told}", kind.source());
+        let labels = labels![kind.source(), reason];
+        let verdict = Verdict::new(Subject::cluster(), labels, reason, message);
+        out.push(verdict.severity(severity).since(since).dwell(120));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::fixtures::{ago, judge, objects, world};
+    use crate::model::source::SourceNote;
+    use crate::model::world::Delta;
+
+    #[test]
+    fn what_is_forbidden_or_silent_is_told_and_what_is_not_installed_is_not() {
+        let mut world = world(&[Kind::Pod], objects![]);
+        world.apply(Delta::Unserved(Kind::Certificate), ago(0));
+        world.apply(Delta::Note(Kind::Service, SourceNote::Alive), ago(900));
+        let told = judge(&BLIND, &world);
+        let told: Vec<_> =
+            told.iter().map(|v| (v.labels.get(0).unwrap().to_string(), v.reason)).collect();
+        assert_eq!(told, [("pods".to_owned(), "forbidden"), ("services".to_owned(), "stale")]);
+    }
+}
