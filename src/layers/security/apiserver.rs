@@ -280,12 +280,13 @@ fn expiring(scrape: &Scrape, seconds: f64) -> f64 {
     buckets.filter(bound).map(|s| s.value).sum()
 }
 
+/// A sample: its name, its labels and its value.
+#[cfg(test)]
+pub(super) type Line<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 /// An answer of the API server's process of this name.
 #[cfg(test)]
-pub(super) fn scrape(
-    name: &str,
-    samples: &[(&str, &[(&str, &str)], f64)],
-) -> crate::model::record::Object {
+pub(super) fn scrape(name: &str, samples: &[Line<'_>]) -> crate::model::record::Object {
     use crate::layers::fixtures::{ago, meta};
     let samples = samples.iter().map(|(name, labels, value)| Sample {
         name: (*name).into(),
@@ -324,13 +325,22 @@ mod tests {
         told
     }
 
+    /// A sample, and what counts when it grows to 4.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
+    fn check(cases: &[Case<'_>]) {
+        for (name, labels, expected) in cases {
+            let mut counted = unaudited();
+            counted.see(scrape("a", &[(name, labels, 3.0)]), 60);
+            counted.see(scrape("a", &[(name, labels, 4.0)]), 0);
+            assert_eq!(told(&counted), *expected, "{name} {labels:?}");
+        }
+    }
+
     #[test]
-    fn each_sample_counts_where_it_belongs() {
+    fn webhooks_and_policies_count_where_they_belong() {
         let vap = "apiserver_validating_admission_policy_check_total";
-        let psa = "pod_security_evaluations_total";
-        let bucket = "apiserver_client_certificate_expiration_seconds_bucket";
-        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
-        let cases: &[Case<'_>] = &[
+        check(&[
             (
                 "apiserver_admission_webhook_rejection_count",
                 &[("name", "w"), ("type", "admit"), ("error_type", "calling_webhook_error")],
@@ -360,6 +370,13 @@ mod tests {
                 &[("policy", "p"), ("error_type", "invalid_error"), ("enforcement_action", "warn")],
                 &["admission_policy_violations_total p warn 4"],
             ),
+        ]);
+    }
+
+    #[test]
+    fn pods_count_once_and_their_workloads_do_not() {
+        let psa = "pod_security_evaluations_total";
+        check(&[
             (
                 psa,
                 &[
@@ -406,6 +423,13 @@ mod tests {
                 &[("fatal", "true")],
                 &["pod_security_errors_total fatal 4"],
             ),
+        ]);
+    }
+
+    #[test]
+    fn clients_and_their_keys_count_where_they_belong() {
+        let bucket = "apiserver_client_certificate_expiration_seconds_bucket";
+        check(&[
             (
                 "authorization_attempts_total",
                 &[("result", "no-opinion")],
@@ -426,13 +450,7 @@ mod tests {
             (bucket, &[("le", "604800")], &["client_certificates_expiring_total 7d 4"]),
             (bucket, &[("le", "2.592e+06")], &[]),
             ("apiserver_request_total", &[("code", "403")], &[]),
-        ];
-        for (name, labels, expected) in cases {
-            let mut counted = unaudited();
-            counted.see(scrape("a", &[(name, labels, 3.0)]), 60);
-            counted.see(scrape("a", &[(name, labels, 4.0)]), 0);
-            assert_eq!(told(&counted), *expected, "{name} {labels:?}");
-        }
+        ]);
     }
 
     #[test]

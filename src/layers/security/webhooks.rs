@@ -189,7 +189,7 @@ mod tests {
     };
     use crate::model::record::{Labelled, Meta, Namespace, Object};
 
-    fn config(change: serde_json::Value) -> Resource {
+    fn config(change: &serde_json::Value) -> Resource {
         let mut webhook = json!({
             "name": "pods.example.com",
             "failurePolicy": "Fail",
@@ -223,19 +223,18 @@ mod tests {
             (json!({"clientConfig": "odd", "rules": "odd"}), vec![]),
         ];
         for (change, expected) in cases {
-            let objects =
-                objects![config(change.clone()), service("hook"), slice("hook", &[false])];
+            let objects = objects![config(&change), service("hook"), slice("hook", &[false])];
             assert_eq!(told(objects), expected, "{change}");
         }
-        let missing = objects![config(json!({}))];
+        let missing = objects![config(&json!({}))];
         assert_eq!(told(missing), [("service_missing", Critical, 15)]);
-        let healthy = objects![config(json!({})), service("hook"), slice("hook", &[false, true])];
+        let healthy = objects![config(&json!({})), service("hook"), slice("hook", &[false, true])];
         assert!(told(healthy).is_empty());
     }
 
     #[test]
     fn what_is_refused_is_named() {
-        let verdicts = judged(&DOWN, &world(&[], objects![config(json!({}))]));
+        let verdicts = judged(&DOWN, &world(&[], objects![config(&json!({}))]));
         assert_eq!(
             verdicts[0].message,
             "webhook pods.example.com fails closed and refuses CREATE of pods: Service shop/hook is missing"
@@ -264,7 +263,7 @@ mod tests {
         for (change, expected) in cases {
             let objects = objects![
                 home(),
-                config(change.clone()),
+                config(&change),
                 service("hook"),
                 slice("hook", &[]),
                 deployment("hook", 1, 0)
