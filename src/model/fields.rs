@@ -355,6 +355,7 @@ pub const fn metrics(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::ApiServerMetrics => &[
             "aggregator_unavailable_apiservice",
+            "apiserver_admission_match_condition_evaluation_errors_total",
             "apiserver_admission_webhook_admission_duration_seconds_count",
             "apiserver_admission_webhook_admission_duration_seconds_sum",
             "apiserver_admission_webhook_fail_open_count",

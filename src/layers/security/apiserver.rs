@@ -17,12 +17,12 @@ pub(super) static WEBHOOK_ERRORS: Signal = Signal {
     block: "S5.2",
     name: "security_webhook_errors_total",
     layer: Layer::Security,
-    help: "Requests refused because a webhook that fails closed could not be asked, as the API server counts them. \
-           Healthy is none.",
+    help: "Requests on which a webhook that fails closed could not be asked, or its match conditions not be evaluated, as \
+           the API server counts them. Healthy is none.",
     unit: Unit::Count,
     labels: &["webhook", "type", "reason"],
-    reasons: &["calling_webhook_error", "apiserver_internal_error", "other"],
-    bound: "webhooks × 3 reasons",
+    reasons: &["calling_webhook_error", "apiserver_internal_error", "match_condition", "other"],
+    bound: "webhooks × 4 reasons",
     needs: &[Kind::ApiServerMetrics],
     uses: &[],
     profile: Profile::Rate,
@@ -205,11 +205,16 @@ fn series(sample: &Sample) -> Option<(&'static Signal, Labels)> {
         "apiserver_admission_webhook_rejection_count" => match label("error_type") {
             "no_error" => denied("webhook", label("name")),
             error => {
-                let kind = if label("type") == "admit" { "mutating" } else { "validating" };
                 let reason = known(&WEBHOOK_ERRORS, error);
-                Some((&WEBHOOK_ERRORS, labels![label("name"), kind, reason]))
+                Some((&WEBHOOK_ERRORS, labels![label("name"), stage(sample), reason]))
             }
         },
+        // Those of policies count among the policies' own errors.
+        "apiserver_admission_match_condition_evaluation_errors_total"
+            if label("kind") == "webhook" =>
+        {
+            Some((&WEBHOOK_ERRORS, labels![label("name"), stage(sample), "match_condition"]))
+        }
         "apiserver_admission_webhook_fail_open_count" => Some((&FAIL_OPEN, labels![label("name")])),
         "pod_security_evaluations_total"
             if label("decision") == "deny" && label("resource") == "pod" =>
@@ -241,6 +246,11 @@ fn series(sample: &Sample) -> Option<(&'static Signal, Labels)> {
         "apiserver_tls_handshake_errors_total" => problem("tls_handshake"),
         _ => None,
     }
+}
+
+/// At which stage of admission a webhook is asked.
+fn stage(sample: &Sample) -> &'static str {
+    if sample.labels.value("type") == "admit" { "mutating" } else { "validating" }
 }
 
 fn policy(sample: &Sample, add: &mut impl FnMut(&'static Signal, Labels, f64)) {
@@ -345,6 +355,11 @@ mod tests {
                 "apiserver_admission_webhook_rejection_count",
                 &[("name", "w"), ("type", "admit"), ("error_type", "calling_webhook_error")],
                 &["webhook_errors_total w mutating calling_webhook_error 4"],
+            ),
+            (
+                "apiserver_admission_match_condition_evaluation_errors_total",
+                &[("name", "w"), ("kind", "webhook"), ("type", "validating")],
+                &["webhook_errors_total w validating match_condition 4"],
             ),
             (
                 "apiserver_admission_webhook_fail_open_count",
