@@ -115,6 +115,7 @@ macro_rules! layers {
 layers!(
     networking_objects_give_their_exposition Networking,
     observability_objects_give_their_exposition Observability,
+    security_objects_give_their_exposition Security,
     tooling_objects_give_their_exposition Tooling,
     gitops_objects_give_their_exposition Gitops,
 );

@@ -323,7 +323,7 @@ async fn each_layer_tells_on_a_real_api_server_what_its_golden_file_says() {
         ..ClusterOptions::default()
     });
     let client = cluster.client().await;
-    //a_kind_comes_and_goes(&client).await;
+    a_kind_comes_and_goes(&client).await;
     install(&client).await;
     for layer in Layer::ALL {
         if manifests::folder().join(format!("{layer}.yaml")).exists() {

@@ -8,6 +8,7 @@ mod gitops;
 mod networking;
 mod observability;
 mod queries;
+mod security;
 mod storage;
 mod tooling;
 
@@ -19,6 +20,7 @@ pub static ALL: &[&LayerSignals] = &[
     &compute::LAYER,
     &networking::LAYER,
     &observability::LAYER,
+    &security::LAYER,
     &tooling::LAYER,
     &gitops::LAYER,
 ];

@@ -163,10 +163,12 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
             "webhooks.name",
             "webhooks.failurePolicy",
             "webhooks.timeoutSeconds",
-            "webhooks.clientConfig",
+            "webhooks.clientConfig.service",
+            "webhooks.clientConfig.url",
             "webhooks.rules",
             "webhooks.namespaceSelector",
             "webhooks.objectSelector",
+            "webhooks.matchConditions.name",
         ],
         Kind::ValidatingAdmissionPolicy | Kind::MutatingAdmissionPolicy => &[
             "spec.failurePolicy",
@@ -195,6 +197,16 @@ pub const fn fields(kind: Kind) -> &'static [&'static str] {
         | Kind::GeneratingPolicy
         | Kind::ImageValidatingPolicy
         | Kind::DeletingPolicy => &["spec.validationActions", "status.conditionStatus"],
+        Kind::PolicyReport
+        | Kind::ClusterPolicyReport
+        | Kind::OpenReport
+        | Kind::ClusterOpenReport => &["summary"],
+        Kind::VulnerabilityReport | Kind::ConfigAuditReport | Kind::ExposedSecretReport => &[
+            "report.summary",
+            "report.updateTimestamp",
+            "report.artifact.repository",
+            "report.artifact.tag",
+        ],
         Kind::ConstraintTemplate => {
             &["spec.crd.spec.names.kind", "status.created", "status.byPod.errors"]
         }
@@ -346,6 +358,7 @@ pub const fn metrics(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::ApiServerMetrics => &[
             "aggregator_unavailable_apiservice",
+            "apiserver_admission_match_condition_evaluation_errors_total",
             "apiserver_admission_webhook_admission_duration_seconds_count",
             "apiserver_admission_webhook_admission_duration_seconds_sum",
             "apiserver_admission_webhook_fail_open_count",
@@ -382,6 +395,7 @@ pub const fn metrics(kind: Kind) -> &'static [&'static str] {
             "kube_apiserver_clusterip_allocator_available_ips",
             "kube_apiserver_nodeport_allocator_allocated_ports",
             "kube_apiserver_nodeport_allocator_available_ports",
+            "kubernetes_build_info",
             "pod_security_errors_total",
             "pod_security_evaluations_total",
             "pod_security_exemptions_total",

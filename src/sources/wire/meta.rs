@@ -83,6 +83,7 @@ const KEPT: &[&str] = &[
     "meta.helm.sh/release-namespace",
     "prometheus.io/scrape",
     "sidecar.opentelemetry.io/inject",
+    "trivy-operator.aquasecurity.github.io/report-ttl",
 ];
 
 /// The one of which only the presence is kept.
