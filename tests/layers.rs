@@ -108,6 +108,8 @@ fn as_core_event(mut event: Value) -> Value {
         }
     }
     fields.insert("apiVersion".to_owned(), json!("v1"));
+    // The objects get identities of their own here.
+    event["involvedObject"].as_object_mut().unwrap().remove("uid");
     event
 }
 
@@ -150,7 +152,7 @@ fn made(manifest: &Value) -> Value {
 
 /// Makes the objects of a layer, namespaces first, then the rest, each with its status, and says which it made.
 async fn make(client: &Client, manifests: &[Value]) -> BTreeSet<String> {
-    let mut own = BTreeSet::new();
+    let (mut own, mut refused) = (BTreeSet::new(), Vec::new());
     let is = |m: &&Value, kind: &str| m["kind"] == kind;
     for namespace in manifests.iter().filter(|m| is(m, "Namespace")) {
         let name = namespace["metadata"]["name"].as_str().unwrap();
@@ -172,8 +174,18 @@ async fn make(client: &Client, manifests: &[Value]) -> BTreeSet<String> {
         let name = manifest["metadata"]["name"].as_str().unwrap();
         // The API server has made some by itself, and keeps them.
         if objects::get(client, &format!("{path}/{name}")).await.is_err() {
-            objects::create(client, &path, &object).await;
-            own.insert(format!("{path}/{name}"));
+            let request = http::Request::post(&path).header("Content-Type", "application/json");
+            let request = request.body(object.to_string().into_bytes()).unwrap();
+            match client.request::<Value>(request).await {
+                Ok(_) => own.insert(format!("{path}/{name}")),
+                Err(error) => {
+                    refused.push(format!(
+                        "{path}/{name}: {}",
+                        error.to_string().chars().take(400).collect::<String>()
+                    ));
+                    continue;
+                }
+            };
         }
         let status = &manifest["status"];
         if kind_of(manifest).is_built_in() && !status.is_null() {
@@ -181,6 +193,7 @@ async fn make(client: &Client, manifests: &[Value]) -> BTreeSet<String> {
                 .await;
         }
     }
+    assert!(refused.is_empty(), "the API server refuses manifests: {refused:#?}");
     own
 }
 
@@ -205,7 +218,13 @@ fn cannot_be_made(manifest: &Value) -> bool {
 }
 
 /// Series of golden files that a real API server cannot be made to show as they are, with the reason why.
-const NOT_HERE: &[(&str, &str)] = &[];
+const NOT_HERE: &[(&str, &str)] = &[
+    ("kubestrata_networking_addresses_low", "the API server counts its own addresses"),
+    ("kubestrata_networking_clusterip_used_ratio", "the API server counts its own addresses"),
+    ("kubestrata_networking_nodeport_used_ratio", "the API server counts its own ports"),
+    ("kubestrata_observability_apiserver", "the API server tells of itself"),
+    ("kubestrata_observability_etcd", "the API server tells of itself"),
+];
 
 async fn install(client: &Client) {
     let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -222,7 +241,9 @@ async fn install(client: &Client) {
     .await;
 }
 
-async fn layer_follows(client: &Client, layer: Layer) {
+/// What is wrong with what a layer shows, if anything.
+async fn layer_follows(client: &Client, layer: Layer) -> Vec<String> {
+    let mut wrong = Vec::new();
     let golden =
         std::fs::read_to_string(manifests::folder().join(format!("{layer}.prom"))).unwrap();
     let mut all = manifests::of(layer);
@@ -252,11 +273,10 @@ async fn layer_follows(client: &Client, layer: Layer) {
             break;
         }
     }
-    let missing: Vec<_> = expected.difference(&shown).collect();
-    assert!(missing.is_empty(), "{layer}: not shown: {missing:#?}");
-    let well: Vec<_> = shown.difference(&healthy).filter(|s| s.contains("-fine\"")).collect();
-    let told: Vec<_> = well.iter().filter(|s| s.contains("reason=")).collect();
-    assert!(told.is_empty(), "{layer}: healthy ones are told: {told:#?}");
+    wrong.extend(expected.difference(&shown).map(|s| format!("not shown: {s}")));
+    let told =
+        shown.difference(&healthy).filter(|s| s.contains("-fine\"") && s.contains("reason="));
+    wrong.extend(told.map(|s| format!("told though it is well: {s}")));
     unmake(client, &own).await;
     let mut left = Vec::new();
     for _ in 0..10 {
@@ -266,7 +286,8 @@ async fn layer_follows(client: &Client, layer: Layer) {
             break;
         }
     }
-    assert!(left.is_empty(), "{layer}: still shown: {left:#?}");
+    wrong.extend(left.iter().map(|s| format!("still shown: {s}")));
+    wrong
 }
 
 /// A kind that appears is followed, one that goes leaves no series and is no recovery, and one that comes back is
@@ -325,9 +346,11 @@ async fn each_layer_tells_on_a_real_api_server_what_its_golden_file_says() {
     let client = cluster.client().await;
     a_kind_comes_and_goes(&client).await;
     install(&client).await;
+    let mut wrong = Vec::new();
     for layer in Layer::ALL {
         if manifests::folder().join(format!("{layer}.yaml")).exists() {
-            layer_follows(&client, layer).await;
+            wrong.extend(layer_follows(&client, layer).await);
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
