@@ -48,6 +48,7 @@ pub(super) fn condition(kind: &str, status: Status, reason: &str, age: i64) -> C
 /// An object of a kind without a record of its own, from the body of its manifest: in namespace `shop`, an hour old
 /// unless `metadata` says `namespace` or `age` (seconds). `metadata.labels` and `metadata.annotations` are kept.
 /// A condition's `age` (seconds) stands for its `lastTransitionTime`.
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 pub(super) fn resource(kind: Kind, name: &str, manifest: serde_json::Value) -> Resource {
     let body = Value::from(&manifest);
     let namespace = match body.text("metadata.namespace").as_str() {

@@ -328,7 +328,7 @@ fn answers(signal: &Signal, view: &View<'_>) -> Vec<Reading> {
     let mut values: BTreeMap<Labels, f64> = BTreeMap::new();
     for sample in answer.iter().flat_map(|a| a.samples.iter()).filter(|s| s.value.is_finite()) {
         let label = |name: &&str| sample.labels.get(name).map_or_else(|| "".into(), Label::from);
-        let held = values.entry(Labels::new(signal.labels.iter().map(|n| label(n))));
+        let held = values.entry(Labels::new(signal.labels.iter().map(label)));
         held.and_modify(|v| *v = v.max(sample.value)).or_insert(sample.value);
     }
     let mut readings = Readings::default();

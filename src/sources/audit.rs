@@ -191,6 +191,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn read(event: serde_json::Value) -> Option<AuditEvent> {
         let list = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": [event]});
         let (told, left_out) = read_audit(list.to_string().as_bytes(), Time::UNIX_EPOCH).unwrap();

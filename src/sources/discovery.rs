@@ -113,7 +113,7 @@ fn aggregated(groups: Vec<Group>) -> Served {
                 kind: r.response_kind.unwrap_or_default().kind,
                 stale,
             });
-            let key = (group.metadata.name.clone(), version.version);
+            let key = (group.metadata.name.clone(), version.name);
             served.resources.insert(key, rows.collect());
         }
     }
@@ -174,7 +174,8 @@ struct Name {
 
 #[derive(Deserialize)]
 struct Version {
-    version: String,
+    #[serde(rename = "version")]
+    name: String,
     #[serde(default)]
     resources: Vec<Resource>,
     freshness: Option<String>,

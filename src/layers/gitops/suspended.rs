@@ -70,8 +70,7 @@ fn suspended(view: &View<'_>, out: &mut Verdicts) {
 fn last_manager(object: &Resource) -> Option<(String, crate::model::record::Time)> {
     let own = |name: &str| name.ends_with("-controller") || name.starts_with("argocd-");
     let others = object.meta.managers.iter().filter(|m| !own(&m.name) && m.subresource.is_empty());
-    let newest = others.filter_map(|m| Some((m.name.to_string(), m.at?))).max_by_key(|(_, at)| *at);
-    newest
+    others.filter_map(|m| Some((m.name.to_string(), m.at?))).max_by_key(|(_, at)| *at)
 }
 
 #[cfg(test)]

@@ -216,8 +216,10 @@ mod tests {
     use crate::layers::observability::LAYER;
     use crate::model::record::{Labelled, Sample};
 
-    fn scrape(kind: Kind, samples: &[(&str, &[(&str, &str)], f64)]) -> Scrape {
-        let sample = |(name, labels, value): &(&str, &[(&str, &str)], f64)| Sample {
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+    fn scrape(kind: Kind, samples: &[Row<'_>]) -> Scrape {
+        let sample = |(name, labels, value): &Row<'_>| Sample {
             name: (*name).into(),
             labels: labels.iter().copied().collect::<Labelled>(),
             value: *value,

@@ -4,6 +4,7 @@ use super::View;
 use crate::model::kind::Kind;
 use crate::model::record::{Meta, Resource, Scrape};
 use crate::model::source::Availability;
+use crate::model::world::Store;
 
 impl<'a> View<'a> {
     pub(super) fn index_resources(&mut self) {
@@ -41,7 +42,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn scrapes(&self, kind: Kind) -> Vec<&'a Scrape> {
         let mut all: Vec<&Scrape> =
-            self.world.scrapes(kind).into_iter().flat_map(|store| store.iter()).collect();
+            self.world.scrapes(kind).into_iter().flat_map(Store::iter).collect();
         all.sort_unstable_by(|a, b| a.meta.name.cmp(&b.meta.name));
         all
     }
