@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::{HashMap, HashSet};
 
-use super::kind::Kind;
+use super::kind::{Kind, Origin};
 use super::record::{
     Claim, CronJob, CsiDriver, CsiNode, Event, Job, Namespace, Node, Object, Pod, Record, Resource,
     Scrape, Slice, StorageClass, Time, Uid, Volume, VolumeAttachment, Workload,
@@ -298,7 +298,8 @@ impl World {
             Delta::Synced(kind) => {
                 each!(self, kind, store => store.synced());
                 let source = self.sources.entry(kind).or_default();
-                if source.synced {
+                // A kind that is polled is listed again and again; that is no gap in what was seen.
+                if source.synced && matches!(kind.origin(), Origin::Watch | Origin::Metadata) {
                     source.relists += 1;
                 }
                 source.synced = true;
@@ -511,6 +512,16 @@ mod tests {
         world.apply(Delta::Synced(Kind::Namespace), now);
         assert!(world.namespaces.get("", "gone").is_none());
         assert_eq!(world.source(Kind::Namespace).relists, 1);
+    }
+
+    #[test]
+    fn a_poll_is_no_list_after_a_gap() {
+        let mut world = World::default();
+        for kind in [Kind::Lease, Kind::ApiServerMetrics, Kind::PolicyReport] {
+            world.apply(Delta::Synced(kind), Time::UNIX_EPOCH);
+            world.apply(Delta::Synced(kind), Time::UNIX_EPOCH);
+            assert_eq!(world.source(kind).relists, 0, "{kind:?}");
+        }
     }
 
     #[test]
