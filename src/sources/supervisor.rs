@@ -59,10 +59,12 @@ pub(super) async fn supervise(
     let mut running: BTreeMap<Kind, (Plan, Option<AbortHandle>)> = BTreeMap::new();
     let mut served = None;
     loop {
-        match discovery::discover(&client, &options.kinds).await {
-            Ok(now) => served = Some(now),
-            // What was known stands; the followers tell what is wrong with the API server.
-            Err(failure) => debug!(why = failure.message, "could not ask what is served"),
+        let asked = discovery::discover(&client, &options.kinds);
+        // What was known stands; the followers tell what is wrong with the API server.
+        match tokio::time::timeout(options.list_patience, asked).await {
+            Ok(Ok(now)) => served = Some(now),
+            Ok(Err(failure)) => debug!(why = failure.message, "could not ask what is served"),
+            Err(_) => debug!("no answer to what is served"),
         }
         for kind in options.kinds.iter().copied().filter(|k| k.is_resource()) {
             let plan = plan(kind, served.as_ref());
