@@ -50,9 +50,10 @@ impl Journal {
         for (kind, status, _) in sources {
             let before = self.sight.insert(*kind, status.availability).unwrap_or_default();
             if before != status.availability {
+                // Which request was refused with 401 first says nothing about the others.
                 let message = match status.availability {
-                    Availability::Served | Availability::Syncing => "",
-                    _ => status.message.as_str(),
+                    Availability::Forbidden | Availability::Unreachable => status.message.as_str(),
+                    _ => "",
                 };
                 changed.entry((status.availability, message)).or_default().push(kind.source());
             }
@@ -81,10 +82,7 @@ impl Journal {
                     );
                 }
                 Availability::Unauthorized => {
-                    warn!(
-                        sources,
-                        why, "the API server does not accept our credentials, trying again"
-                    );
+                    warn!(sources, "the API server does not accept our credentials, trying again");
                 }
                 Availability::Unreachable => {
                     warn!(
