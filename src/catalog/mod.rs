@@ -1,12 +1,15 @@
 //! What do the declarations say? The signal catalogue as table, page and JSON, and the role that it needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod role;
+
 use std::fmt::Write;
 
 use serde::Serialize;
 
+pub use role::{cluster_role_yaml, rights_markdown};
+
 use crate::layers;
-use crate::model::kind::{Kind, Origin};
+use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::signal::{Direction, Profile, Read, Signal};
 
@@ -133,52 +136,4 @@ pub fn signals_markdown() -> String {
         }
     }
     page
-}
-
-/// The least ClusterRole that the signals of these layers need, as YAML, with the sources that are `opted` in to.
-#[must_use]
-pub fn cluster_role_yaml(layers: &[Layer], opted: &[Kind]) -> String {
-    let mut rules: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
-    let mut urls: BTreeSet<&str> = BTreeSet::new();
-    let wanted = layers::signals().filter(|s| layers.contains(&s.layer));
-    let kinds = wanted.flat_map(|s| s.needs.iter().chain(s.uses)).chain([&Kind::Namespace]);
-    for kind in kinds.filter(|k| !k.is_opt_in() || opted.contains(k)) {
-        let verbs = match kind.origin() {
-            Origin::Watch | Origin::Metadata => "list, watch",
-            Origin::Poll(_) | Origin::Table(_) => "list",
-            Origin::Endpoint(_) => {
-                match kind {
-                    Kind::ApiServerHealth => urls.insert("/readyz"),
-                    Kind::ApiServerMetrics => urls.insert("/metrics"),
-                    Kind::KubeletMetrics => {
-                        rules.entry(("", "get")).or_default().insert("nodes/metrics")
-                    }
-                    _ => false,
-                };
-                continue;
-            }
-        };
-        rules.entry((kind.group(), verbs)).or_default().insert(kind.plural());
-        if *kind == Kind::Event {
-            // Older API servers, and roles written for them, know events in the core group only.
-            rules.entry(("", verbs)).or_default().insert(kind.plural());
-        }
-    }
-    let mut yaml = String::from(
-        "# Generated from the declarations in src/layers by tests/generated.rs. Do not edit.\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata:\n  name: kubestrata\nrules:\n",
-    );
-    for ((group, verbs), resources) in rules {
-        let resources = resources.into_iter().map(|r| if r == "*" { "'*'" } else { r });
-        let resources = resources.collect::<Vec<_>>().join(", ");
-        let _ = write!(
-            yaml,
-            "- apiGroups: ['{group}']\n  resources: [{resources}]\n  verbs: [{verbs}]\n"
-        );
-    }
-    if !urls.is_empty() {
-        let urls = urls.into_iter().collect::<Vec<_>>().join(", ");
-        let _ = write!(yaml, "- nonResourceURLs: [{urls}]\n  verbs: [get]\n");
-    }
-    yaml
 }
