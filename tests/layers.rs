@@ -226,21 +226,6 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("kubestrata_observability_etcd", "the API server tells of itself"),
 ];
 
-async fn install(client: &Client) {
-    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-    objects::create_many(client, path, crds::all()).await;
-    eventually(Duration::from_mins(2), "every definition is established", async || {
-        let all = objects::get(client, path).await?;
-        let waiting = all["items"].as_array().unwrap().iter().filter(|crd| {
-            let conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
-            !conditions.clone().any(|c| c["type"] == "Established" && c["status"] == "True")
-        });
-        anyhow::ensure!(waiting.count() == 0, "some are not");
-        Ok(())
-    })
-    .await;
-}
-
 /// What is wrong with what a layer shows, if anything.
 async fn layer_follows(client: &Client, layer: Layer) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -345,7 +330,7 @@ async fn each_layer_tells_on_a_real_api_server_what_its_golden_file_says() {
     });
     let client = cluster.client().await;
     a_kind_comes_and_goes(&client).await;
-    install(&client).await;
+    crds::install(&client).await;
     let mut wrong = Vec::new();
     for layer in Layer::ALL {
         if manifests::folder().join(format!("{layer}.yaml")).exists() {

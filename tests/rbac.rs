@@ -7,24 +7,30 @@ mod bed;
 
 use std::time::Duration;
 
-use bed::{Cluster, Kubestrata, eventually};
+use bed::{Cluster, ClusterOptions, Kubestrata, crds, eventually, objects};
+use kubestrata::model::layer::Layer;
 use serde_json::{Value, json};
 
-/// The rules of the generated role, as the file says them, without these resources.
+/// The rules of the generated role of these layers, without these resources.
+fn rules(layers: &[Layer], left_out: &[&str]) -> Value {
+    let role = kubestrata::catalog::cluster_role_yaml(layers, &[]);
+    let role: Value = serde_saphyr::from_str(&role).unwrap();
+    let mut rules = role["rules"].clone();
+    for rule in rules.as_array_mut().unwrap() {
+        let verbs = rule["verbs"].as_array().unwrap();
+        let reads = |verb: &Value| ["get", "list", "watch"].contains(&verb.as_str().unwrap());
+        assert!(verbs.iter().all(reads), "the role only reads: {rule}");
+        if let Some(resources) = rule.get_mut("resources").and_then(Value::as_array_mut) {
+            resources.retain(|r| !left_out.contains(&r.as_str().unwrap()));
+        }
+    }
+    let empty = |rule: &Value| rule["resources"].as_array().is_some_and(Vec::is_empty);
+    rules.as_array_mut().unwrap().retain(|rule| !empty(rule));
+    rules
+}
+
 fn rules_without(left_out: &[&str]) -> Value {
-    let role = include_str!("../docs/clusterrole.yaml");
-    let lines: Vec<&str> = role.lines().collect();
-    let rules = lines.windows(3).filter(|w| w[0].starts_with("- apiGroups:")).map(|w| {
-        let list = |line: &str| -> Vec<String> {
-            let inside = line.split_once('[').unwrap().1.trim_end_matches(']');
-            inside.split(',').map(|i| i.trim().trim_matches('\'').to_owned()).collect()
-        };
-        let resources = list(w[1]).into_iter().filter(|r| !left_out.contains(&r.as_str()));
-        let resources: Vec<String> = resources.collect();
-        assert_eq!(list(w[2]), ["list", "watch"], "the role only reads");
-        json!({"apiGroups": list(w[0]), "resources": resources, "verbs": ["list", "watch"]})
-    });
-    Value::Array(rules.filter(|r| !r["resources"].as_array().unwrap().is_empty()).collect())
+    rules(&Layer::ALL, left_out)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,15 +65,76 @@ async fn a_missing_right_blinds_its_signals_until_it_is_given() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_generated_role_is_all_that_is_needed() {
-    let cluster = Cluster::shared();
+    let cluster = Cluster::start(&ClusterOptions::default());
+    crds::install(&cluster.client().await).await;
     let kubeconfig = cluster.service_account("reader", &rules_without(&[])).await;
     let mut daemon = Kubestrata::start(&["run", "--kubeconfig", kubeconfig.to_str().unwrap()]);
     daemon.wait_ready().await;
     let metrics = daemon.metrics().await.unwrap();
+    // Nobody serves metrics.k8s.io here, and a source that is opted in to is not there before.
+    let blind = metrics.series("kubestrata_source_up").into_iter();
     let blind: Vec<_> =
-        metrics.series("kubestrata_source_up").into_iter().filter(|s| s.value < 1.0).collect();
-    assert!(blind.is_empty(), "{blind:?}");
-    assert!(metrics.series("kubestrata_signal_absent").is_empty());
+        blind.filter(|s| s.value < 1.0).map(|s| s.labels["source"].clone()).collect();
+    assert_eq!(blind, ["nodes.metrics.k8s.io"]);
+    let unexplained: Vec<_> = (metrics.series("kubestrata_signal_absent").into_iter())
+        .filter(|s| !["absent", "disabled"].contains(&s.labels["reason"].as_str()))
+        .collect();
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+}
+
+/// What is open of the webhook whose Service is missing.
+async fn finding(daemon: &Kubestrata) -> anyhow::Result<Option<Value>> {
+    let answer = daemon.answer("/api/v1/findings?layer=security").await?;
+    let findings: Vec<Value> = serde_json::from_slice(&answer.body)?;
+    Ok(findings.into_iter().find(|f| f["signal"] == "security_webhook_backend_down"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_layer_that_loses_its_rights_is_unknown_and_goes_on_where_it_was() {
+    let cluster = Cluster::shared();
+    let kubeconfig = cluster.service_account("withdrawn", &rules_without(&[])).await;
+    let hook = json!({"apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "withdrawn"},
+        "webhooks": [{"name": "withdrawn.example.com", "failurePolicy": "Fail", "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": {"service": {"namespace": "default", "name": "gone"}},
+            "rules": [{"apiGroups": ["example.com"], "apiVersions": ["v1"], "operations": ["CREATE"],
+                "resources": ["widgets"]}]}]});
+    let hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    objects::create(&cluster.client().await, hooks, &hook).await;
+    let mut daemon = Kubestrata::start(&["run", "--kubeconfig", kubeconfig.to_str().unwrap()]);
+    daemon.wait_ready().await;
+    let told = eventually(Duration::from_mins(3), "the webhook is told", async || {
+        finding(&daemon).await?.ok_or_else(|| anyhow::anyhow!("nothing is told"))
+    })
+    .await;
+    // What the other layers need stays, as it would with a role for each layer.
+    let others: Vec<Layer> = Layer::ALL.into_iter().filter(|l| *l != Layer::Security).collect();
+    cluster.set_rules("withdrawn", &rules(&others, &["events"])).await;
+    let layer = [("layer", "security")];
+    let absent = [("signal", "security_webhook_backend_down"), ("reason", "forbidden")];
+    eventually(Duration::from_mins(4), "the signal is blind", async || {
+        let metrics = daemon.metrics().await?;
+        let blind = metrics.value("kubestrata_signal_absent", &absent) == Some(1.0);
+        anyhow::ensure!(blind, "it still sees");
+        let ghosts = metrics.series("kubestrata_security_webhook_backend_down");
+        anyhow::ensure!(ghosts.is_empty(), "ghosts: {ghosts:?}");
+        let open = metrics.matching("kubestrata_findings", &layer);
+        let open = open.iter().any(|s| s.labels["signal"] == "security_webhook_backend_down");
+        anyhow::ensure!(!open, "what cannot be seen is neither open nor over");
+        Ok(())
+    })
+    .await;
+    assert!(!daemon.log().contains("finding closed"), "no recovery: {}", daemon.log());
+    cluster.set_rules("withdrawn", &rules_without(&[])).await;
+    let again = eventually(Duration::from_mins(3), "it is told again", async || {
+        finding(&daemon).await?.ok_or_else(|| anyhow::anyhow!("nothing is told"))
+    })
+    .await;
+    assert_eq!((&again["id"], &again["since"]), (&told["id"], &told["since"]), "the same one");
+    let log = daemon.log();
+    let it = |line: &&str| line.contains("finding opened") && line.contains("backend_down");
+    assert_eq!(log.lines().filter(it).count(), 1, "told once: {log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

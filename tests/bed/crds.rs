@@ -1,9 +1,14 @@
 //! Which custom resource definitions does a cluster need to hold what optional systems hold? Made from the kinds that
 //! kubestrata reads: the real group, versions, names and scope, and a schema that takes any field.
 
+use std::time::Duration;
+
+use kube::Client;
 use kubestrata::model::fields::fields;
 use kubestrata::model::kind::{Kind, Origin};
 use serde_json::{Map, Value, json};
+
+use super::{eventually, objects};
 
 /// The definitions of every kind that is not Kubernetes' own.
 pub fn all() -> Vec<Value> {
@@ -74,4 +79,20 @@ fn columns(kind: Kind) -> Value {
         }
         _ => of(&["Pass", "Fail", "Warn", "Error", "Skip"], ".summary", ""),
     }
+}
+
+/// Makes every definition, and waits until the API server serves its kind.
+pub async fn install(client: &Client) {
+    let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    objects::create_many(client, path, all()).await;
+    eventually(Duration::from_mins(2), "every definition is established", async || {
+        let all = objects::get(client, path).await?;
+        let waiting = all["items"].as_array().unwrap().iter().filter(|crd| {
+            let conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
+            !conditions.clone().any(|c| c["type"] == "Established" && c["status"] == "True")
+        });
+        anyhow::ensure!(waiting.count() == 0, "some are not");
+        Ok(())
+    })
+    .await;
 }
