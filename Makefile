@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help test style build bed check fmt bench clean
+.PHONY: help test style build bed check fmt fuzz bench clean
 .NOTPARALLEL:
 
 say = printf '\n== %(%H:%M:%S)T %s\n' -1
@@ -46,6 +46,9 @@ check: ## check lints, licences and bans
 
 fmt: ## format the code
 	cargo fmt
+
+fuzz: ## fuzz each decoder for ten minutes; needs a nightly toolchain and cargo-fuzz
+	fuzz/run
 
 bench: ## run the benchmarks
 	cargo bench --locked

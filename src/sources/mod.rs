@@ -78,3 +78,19 @@ pub fn read_exposition(
     reader.feed(text);
     endpoint::scrape(kind, (instance, ""), None, now, reader.finish().0)
 }
+
+/// Reads a page of a list, or of a table, of a kind that is polled, as the API sends it.
+pub fn read_page(kind: Kind, json: &[u8], texts: &mut Interner) -> Result<Vec<Delta>, String> {
+    poll::read_page(kind, json, texts)
+}
+
+/// Reads a Prometheus' answer to the query of this signal.
+pub fn read_answer(
+    signal: &str,
+    body: &[u8],
+    now: Time,
+    texts: &mut Interner,
+) -> Result<Delta, String> {
+    let samples = endpoint::read_answer(signal, body, texts)?;
+    Ok(endpoint::scrape(Kind::PrometheusQuery, (signal, ""), None, now, samples))
+}

@@ -115,7 +115,7 @@ impl Poller {
             loop {
                 let page = self.page(&api, &token).await?;
                 let next = page.metadata.next.clone().unwrap_or_default();
-                self.take(&api, page, &mut changes);
+                changes.extend(take(self.kind, &api.kind, page, &mut self.texts));
                 if next.is_empty() {
                     break;
                 }
@@ -146,38 +146,45 @@ impl Poller {
             .map_err(|e| Failure::unreachable(&e.to_string()))?;
         self.client.request(request).await.map_err(|e| Failure::from(&e))
     }
+}
 
-    fn take(&mut self, api: &ApiResource, page: Page, changes: &mut Vec<Delta>) {
-        let columns: Vec<String> = (page.column_definitions.into_iter().flatten())
-            .map(|c| c.name.to_ascii_lowercase())
-            .collect();
-        for row in page.rows.into_iter().flatten() {
-            let columns = columns.iter().map(String::as_str).zip(&row.cells);
-            let read = wire::decode_row(self.kind, row.object.get(), columns, &mut self.texts);
-            self.push(api, read, changes);
-        }
-        for item in page.items.into_iter().flatten() {
-            let read = wire::decode(self.kind, item.get(), &mut self.texts);
-            self.push(api, read, changes);
-        }
+/// What a page tells. Where a kind stands for all of its group, `of` is the name of this page's kind: it tells two
+/// objects of the same name apart.
+fn take(kind: Kind, of: &str, page: Page, texts: &mut Interner) -> Vec<Delta> {
+    let columns: Vec<String> = (page.column_definitions.into_iter().flatten())
+        .map(|c| c.name.to_ascii_lowercase())
+        .collect();
+    let mut read = Vec::new();
+    for row in page.rows.into_iter().flatten() {
+        let columns = columns.iter().map(String::as_str).zip(&row.cells);
+        read.push(wire::decode_row(kind, row.object.get(), columns, texts));
     }
+    for item in page.items.into_iter().flatten() {
+        read.push(wire::decode(kind, item.get(), texts));
+    }
+    let change = |read: Result<Object, String>| match read {
+        Ok(mut object) => {
+            if kind.plural() == "*"
+                && let Object::Resource(resource) = &mut object
+            {
+                resource.meta.name = format!("{of}/{}", resource.meta.name).as_str().into();
+            }
+            Delta::Upsert(object)
+        }
+        Err(why) => {
+            let message = format!("{}: {why}", kind.name());
+            Delta::Note(kind, SourceNote::Undecodable { message })
+        }
+    };
+    read.into_iter().map(change).collect()
+}
 
-    fn push(&self, api: &ApiResource, read: Result<Object, String>, changes: &mut Vec<Delta>) {
-        match read {
-            Ok(mut object) => {
-                // Objects of several kinds stand side by side: the kind tells two of the same name apart.
-                if self.kind.plural() == "*"
-                    && let Object::Resource(resource) = &mut object
-                {
-                    resource.meta.name =
-                        format!("{}/{}", api.kind, resource.meta.name).as_str().into();
-                }
-                changes.push(Delta::Upsert(object));
-            }
-            Err(why) => {
-                let message = format!("{}: {why}", self.kind.name());
-                changes.push(Delta::Note(self.kind, SourceNote::Undecodable { message }));
-            }
-        }
-    }
+/// Reads a page of a list or table; the error names what was expected.
+pub(super) fn read_page(
+    kind: Kind,
+    json: &[u8],
+    texts: &mut Interner,
+) -> Result<Vec<Delta>, String> {
+    let page = serde_json::from_slice(json).map_err(|_| "expected a list or a table".to_owned())?;
+    Ok(take(kind, kind.name(), page, texts))
 }

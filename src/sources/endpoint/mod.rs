@@ -10,6 +10,7 @@ pub(super) use apiserver::read_checks;
 pub use kubelet::KubeletAccess;
 use kubelet::Kubelets;
 use prometheus::Prometheus;
+pub(super) use prometheus::read_answer;
 pub use prometheus::{PrometheusError, PrometheusOptions};
 
 use std::time::Duration;

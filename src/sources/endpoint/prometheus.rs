@@ -176,7 +176,11 @@ struct Row {
 }
 
 /// Reads the answer of an instant query (Prometheus HTTP API): a vector, or a scalar.
-fn read_answer(name: &str, body: &[u8], texts: &mut Interner) -> Result<Box<[Sample]>, String> {
+pub(in crate::sources) fn read_answer(
+    name: &str,
+    body: &[u8],
+    texts: &mut Interner,
+) -> Result<Box<[Sample]>, String> {
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|_| "the answer is no answer to a query".to_owned())?;
     let data = match answer.data {
