@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
+
 use crate::labels;
+use crate::layers::conditions::one_line;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -13,7 +16,7 @@ use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
 use crate::model::value::Value;
-use crate::model::view::View;
+use crate::model::view::{View, roll_up};
 
 pub(super) static TARGETS: Signal = Signal {
     block: "S4.1",
@@ -25,8 +28,17 @@ pub(super) static TARGETS: Signal = Signal {
     labels: &["namespace", "kind", "name", "reason"],
     reasons: &["no_match", "port_missing", "no_endpoints"],
     bound: "monitors × 3 reasons",
-    needs: &[],
-    uses: &[Kind::ServiceMonitor, Kind::PodMonitor],
+    needs: &[Kind::ServiceMonitor],
+    uses: &[
+        Kind::PodMonitor,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Pod,
+        Kind::Deployment,
+        Kind::StatefulSet,
+        Kind::DaemonSet,
+        Kind::ReplicaSet,
+    ],
     profile: Profile::None,
     read: Read::Rule(targets),
 };
@@ -41,17 +53,32 @@ pub(super) static UNSELECTED: Signal = Signal {
     labels: &["namespace", "kind", "name", "reason"],
     reasons: &["selected_by_none", "refused"],
     bound: "monitors and rules × 2 reasons",
-    needs: &[],
+    needs: &[Kind::Prometheus],
     uses: &[
+        Kind::PrometheusAgent,
+        Kind::ThanosRuler,
         Kind::ServiceMonitor,
         Kind::PodMonitor,
         Kind::Probe,
         Kind::PrometheusRule,
         Kind::ScrapeConfig,
+        Kind::Event,
     ],
     profile: Profile::None,
     read: Read::Rule(unselected),
 };
+
+/// What servers select.
+const SELECTABLE: &[Kind] = &[
+    Kind::ServiceMonitor,
+    Kind::PodMonitor,
+    Kind::Probe,
+    Kind::PrometheusRule,
+    Kind::ScrapeConfig,
+];
+
+/// How long the operator's report of a refusal speaks: it is repeated every half hour while it lasts.
+const REFUSED: SignedDuration = SignedDuration::from_mins(35);
 
 pub(super) static WORKLOADS: Signal = Signal {
     block: "S4.3",
@@ -114,19 +141,23 @@ fn workloads<'a>(view: &'a View<'_>, monitor: &'a Resource) -> impl Iterator<Ite
 fn targets(view: &View<'_>, out: &mut Verdicts) {
     let sees = |kinds: &[Kind]| kinds.iter().all(|k| view.sees(*k));
     if sees(&[Kind::ServiceMonitor, Kind::Service, Kind::EndpointSlice]) {
-        for monitor in view.resources(Kind::ServiceMonitor) {
+        for monitor in view.resources(Kind::ServiceMonitor).filter(|m| stays(m)) {
             if let Some((reason, told)) = of_services(view, monitor) {
                 tell(out, monitor, reason, told);
             }
         }
     }
-    if sees(&[Kind::PodMonitor, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]) {
-        for monitor in view.resources(Kind::PodMonitor) {
+    if sees(&[Kind::PodMonitor, Kind::Pod, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]) {
+        for monitor in view.resources(Kind::PodMonitor).filter(|m| stays(m)) {
             if let Some((reason, told)) = of_pods(view, monitor) {
                 tell(out, monitor, reason, told);
             }
         }
     }
+}
+
+fn stays(monitor: &Resource) -> bool {
+    monitor.meta.deleting.is_none()
 }
 
 fn tell(out: &mut Verdicts, monitor: &Resource, reason: &'static str, told: String) {
@@ -157,7 +188,10 @@ fn of_services(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, Str
         view.ready_endpoints(&s.meta.namespace, &s.meta.name).is_none_or(|n| n > 0)
     };
     // Nobody runs where a target is scaled to zero.
-    let wanted = |s: &&&Resource| view.selected_workloads(s).any(|w| w.desired > 0);
+    let wanted = |s: &&&Resource| {
+        view.selected_workloads(s).any(|w| w.desired > 0)
+            || view.selected_pods(s).any(|pod| view.counts(pod, &roll_up(view.world, pod)))
+    };
     let any_ready = selected.iter().any(|s| ready(&s));
     let idle = !selected.iter().any(|s| wanted(&s)) && view.sees(Kind::Deployment);
     if any_ready || idle {
@@ -171,7 +205,14 @@ fn of_services(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, Str
 fn of_pods(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, String)> {
     let selected: Vec<&Workload> = workloads(view, monitor).collect();
     if selected.is_empty() {
-        return Some(("no_match", "selects the pods of no workload".to_owned()));
+        // Pods of somebody's own kind, or with labels that were added to them.
+        let wanted = monitor.body.at("spec.selector");
+        let mut pods = view.all_pods().map(|(pod, _)| pod);
+        let some = pods.any(|pod| {
+            looks_into(monitor, &pod.meta.namespace) && selects(wanted, &pod.meta.labels)
+        });
+        let told = || ("no_match", "selects the pods of no workload".to_owned());
+        return (!some).then(told);
     }
     let ports = monitor.body.items("spec.podMetricsEndpoints").iter().map(|e| e.text("port"));
     let has = |port: &Text| {
@@ -195,6 +236,15 @@ fn fields(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
+/// Whether a kind of server can select a kind of object at all: agents take no rules, and rulers only those.
+fn takes(server: Kind, object: Kind) -> bool {
+    match server {
+        Kind::ThanosRuler => object == Kind::PrometheusRule,
+        Kind::PrometheusAgent => object != Kind::PrometheusRule,
+        _ => true,
+    }
+}
+
 /// Whether a Prometheus selects an object. An absent selector selects none, an absent one of namespaces its own.
 fn selected_by(view: &View<'_>, server: &Resource, object: &Resource) -> bool {
     let (objects, namespaces) = fields(object.kind);
@@ -209,13 +259,19 @@ fn selected_by(view: &View<'_>, server: &Resource, object: &Resource) -> bool {
 }
 
 fn unselected(view: &View<'_>, out: &mut Verdicts) {
-    let servers: Vec<&Resource> =
-        view.resources_of(&[Kind::Prometheus, Kind::PrometheusAgent, Kind::ThanosRuler]).collect();
-    let may_say = view.sees(Kind::Prometheus) && !servers.is_empty();
-    for object in view.resources_of(UNSELECTED.uses).filter(|o| o.meta.deleting.is_none()) {
-        let (reason, told) = match refusal(object) {
-            Some(why) => ("refused", format!("the operator refuses it: {why}")),
-            None if may_say && !servers.iter().any(|s| selected_by(view, s, object)) => {
+    const SERVERS: &[Kind] = &[Kind::Prometheus, Kind::PrometheusAgent, Kind::ThanosRuler];
+    let servers: Vec<&Resource> = view.resources_of(SERVERS).collect();
+    // One that cannot be seen may select what no other does.
+    let may_say = SERVERS.iter().all(|kind| view.sees(*kind) || !view.is_served(*kind))
+        && view.sees(Kind::Namespace);
+    for object in view.resources_of(SELECTABLE).filter(|o| stays(o)) {
+        let mut able = servers.iter().filter(|s| takes(s.kind, object.kind)).peekable();
+        let (reason, told) = match refusal(view, object) {
+            Some(why) => ("refused", one_line(&format!("the operator refuses it: {why}"))),
+            None if may_say
+                && able.peek().is_some()
+                && !able.any(|s| selected_by(view, s, object)) =>
+            {
                 ("selected_by_none", "no Prometheus selects it".to_owned())
             }
             None => continue,
@@ -225,13 +281,25 @@ fn unselected(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
-/// What the operator says of an object that it did not accept, where it says so.
-fn refusal(object: &Resource) -> Option<String> {
+/// What the operator says of an object that it did not accept: in its status, where it is set to write that, else in
+/// an event.
+fn refusal(view: &View<'_>, object: &Resource) -> Option<String> {
     let bindings = object.body.items("status.bindings").iter();
-    let conditions = bindings.flat_map(|b| b.items("conditions"));
-    let mut refused =
-        conditions.filter(|c| c.text("type") == "Accepted" && c.text("status") == "False");
-    refused.next().map(|c| c.text("message").to_string())
+    let generation = object.meta.generation;
+    let mut conditions = bindings.flat_map(|b| b.items("conditions")).filter(|c| {
+        c.text("type") == "Accepted"
+            && c.number("observedGeneration").is_none_or(|seen| seen as i64 >= generation)
+    });
+    if object.body.has("status.bindings") {
+        return conditions
+            .find(|c| c.text("status") == "False")
+            .map(|c| c.text("message").to_string());
+    }
+    // What was written since may be well: the operator speaks again if it is not.
+    let written = object.meta.managers.iter().filter_map(|m| m.at).max();
+    let events = view.recent_events(object.kind, &object.meta, REFUSED);
+    let refused = events.filter(|e| e.reason == "InvalidConfiguration").last();
+    refused.filter(|e| written.is_none_or(|at| e.last >= at)).map(|e| e.note.to_string())
 }
 
 /// Whether a workload's pods say that they have metrics.
@@ -289,8 +357,10 @@ mod tests {
 
     use super::*;
     use crate::layers::fixtures::{
-        deployment, objects, readings, reasons, resource, service, slice,
+        ago, deployment, event, judge, objects, pod_of, readings, reasons, resource, service,
+        slice, world,
     };
+    use crate::model::record::{Manager, Meta};
 
     fn monitor(app: &str, port: &str) -> Resource {
         resource(
@@ -317,6 +387,16 @@ mod tests {
         assert_eq!(told(monitor("web", "metrics"), &[true], 1), ["port_missing"]);
         assert_eq!(told(monitor("web", "http"), &[false], 1), ["no_endpoints"]);
         assert!(told(monitor("web", "http"), &[], 0).is_empty(), "scaled to zero");
+        let of_its_own = objects![
+            monitor("web", "http"),
+            service("web"),
+            slice("web", &[false]),
+            pod_of("web", "web-0")
+        ];
+        assert_eq!(reasons(&TARGETS, of_its_own), ["no_endpoints"], "no workload, but pods");
+        let mut leaving = monitor("gone", "http");
+        leaving.meta.deleting = Some(ago(0));
+        assert!(told(leaving, &[true], 1).is_empty());
         let pods = |port: &str| {
             resource(
                 Kind::PodMonitor,
@@ -331,6 +411,8 @@ mod tests {
         );
         assert!(reasons(&TARGETS, objects![pods("http"), deployment("web", 1, 1)]).is_empty());
         assert_eq!(reasons(&TARGETS, objects![pods("http")]), ["no_match"]);
+        let of_its_own = objects![pods("metrics"), pod_of("web", "web-0")];
+        assert!(reasons(&TARGETS, of_its_own).is_empty(), "pods of somebody's own kind");
     }
 
     #[test]
@@ -358,6 +440,45 @@ mod tests {
             {"type": "Accepted", "status": "False", "message": "bad expression"}]}]}}),
         );
         assert_eq!(reasons(&UNSELECTED, objects![refused]), ["refused"]);
+    }
+
+    #[test]
+    fn each_kind_of_server_takes_its_own_objects() {
+        let rule = || resource(Kind::PrometheusRule, "r", json!({}));
+        let agent = || {
+            resource(Kind::PrometheusAgent, "a", json!({"spec": {"serviceMonitorSelector": {}}}))
+        };
+        let ruler = || resource(Kind::ThanosRuler, "t", json!({"spec": {}}));
+        assert!(reasons(&UNSELECTED, objects![agent(), rule(), monitor("web", "http")]).is_empty());
+        assert!(reasons(&UNSELECTED, objects![ruler(), monitor("web", "http")]).is_empty());
+        assert_eq!(reasons(&UNSELECTED, objects![ruler(), rule()]), ["selected_by_none"]);
+        let server = resource(Kind::Prometheus, "main", json!({"spec": {}}));
+        let all = || objects![server.clone(), agent(), monitor("web", "http")];
+        let unseen = world(&[Kind::PrometheusAgent], all());
+        assert!(judge(&UNSELECTED, &unseen).is_empty(), "one that cannot be seen may select it");
+        let seen = objects![server.clone(), monitor("web", "http")];
+        assert_eq!(reasons(&UNSELECTED, seen), ["selected_by_none"]);
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_an_event_until_the_object_is_written_again() {
+        let look = |written: i64, last: i64, reason: &str| {
+            let by =
+                Manager { name: "helm".into(), at: Some(ago(written)), subresource: "".into() };
+            let plain = monitor("web", "http");
+            let object = Resource { meta: Meta { managers: [by].into(), ..plain.meta }, ..plain };
+            let report = event((Kind::ServiceMonitor, "m"), reason, "bad regexp", 3000, last);
+            reasons(&UNSELECTED, objects![object, report])
+        };
+        assert_eq!(look(3000, 60, "InvalidConfiguration"), ["refused"]);
+        assert_eq!(
+            look(3000, 1700, "InvalidConfiguration"),
+            ["refused"],
+            "repeated each half hour"
+        );
+        assert!(look(30, 60, "InvalidConfiguration").is_empty(), "written since");
+        assert!(look(9000, 2900, "InvalidConfiguration").is_empty(), "silent for long");
+        assert!(look(3000, 60, "Other").is_empty());
     }
 
     #[test]
