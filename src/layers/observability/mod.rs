@@ -25,6 +25,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &stacks::UNHEALTHY,
         &coverage::RULES,
         &collectors::AGENTS,
+        &collectors::UNCOVERED,
         &stacks::LOKI,
         &collectors::COLLECTOR,
         &injection::GAP,
