@@ -35,6 +35,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &apiserver::ETCD_ERRORS,
         &apiserver::INFLIGHT,
         &apiserver::STORAGE,
+        &apiserver::FULL,
         &apiserver::OBJECTS,
         &apiservices::UNAVAILABLE,
         &apiservices::CUSTOM_METRICS,
