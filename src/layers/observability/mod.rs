@@ -41,6 +41,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &apiservices::CUSTOM_METRICS,
         &apiservices::FRESHNESS,
         &apiservices::COVERAGE,
+        &apiservices::METRICS,
         &events::EVENTS,
         &leases::STALE,
         &leases::TRANSITIONS,
