@@ -291,8 +291,8 @@ mod tests {
     #[test]
     fn a_store_that_is_nearly_full_is_told() {
         let look = |share: f64| {
-            let size = ("apiserver_storage_size_bytes", &[] as &[_], share * ETCD_LIMIT);
-            let all = objects![scrape(Kind::ApiServerMetrics, &[size])];
+            let samples = [("apiserver_storage_size_bytes", &[][..], share * ETCD_LIMIT)];
+            let all = objects![scrape(Kind::ApiServerMetrics, &samples)];
             judge(&FULL, &world(&[], all)).first().map(|v| v.severity)
         };
         assert_eq!(look(0.79), None);
