@@ -140,7 +140,9 @@ fn checks(view: &View<'_>, out: &mut Verdicts) {
             let told = format!("the API server is not ready: its check {check} fails");
             let labels = labels![check, "failed"];
             let verdict = Verdict::new(Subject::cluster(), labels, "failed", told);
-            out.push(verdict.severity(Severity::Critical).dwell(30));
+            // A server that is asked to end fails this one while it lets its clients go.
+            let dwell = if check == "shutdown" { 300 } else { 30 };
+            out.push(verdict.severity(Severity::Critical).dwell(dwell));
         }
     }
 }
@@ -266,6 +268,12 @@ mod tests {
             &[("check", &[("name", "etcd")], 0.0), ("check", &[("name", "ping")], 1.0)],
         );
         assert_eq!(reasons(&CHECK, objects![health]), ["failed"]);
+        let dwell = |check: &str| {
+            let samples: &[(&str, &[(&str, &str)], f64)] = &[("check", &[("name", check)], 0.0)];
+            let all = objects![scrape(Kind::ApiServerHealth, samples)];
+            judge(&CHECK, &world(&[], all))[0].dwell.as_secs()
+        };
+        assert_eq!((dwell("etcd"), dwell("shutdown")), (30, 300));
     }
 
     #[test]
