@@ -59,8 +59,10 @@ fn gap(view: &View<'_>, out: &mut Verdicts) {
         }
     }
     for ((workload, reason), (count, oldest)) in gaps {
-        let told =
-            format!("{count} pods asked for it and run without, such as {}", oldest.meta.name);
+        let told = format!(
+            "{count} pods asked for the {reason} of OpenTelemetry and run without it, such as {}",
+            oldest.meta.name
+        );
         let labels = labels![&workload.namespace, &workload.kind, &workload.name, reason];
         let verdict = Verdict::new(workload.subject(), labels, reason, told);
         out.push(verdict.since(oldest.meta.created).dwell(60));
