@@ -251,8 +251,11 @@ mod tests {
     use crate::layers::observability::LAYER;
     use crate::model::record::{Labelled, Sample};
 
-    fn scrape(kind: Kind, samples: &[(&str, &[(&str, &str)], f64)]) -> Scrape {
-        let sample = |(name, labels, value): &(&str, &[(&str, &str)], f64)| Sample {
+    /// A metric, its labels and its value.
+    type Told<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+    fn scrape(kind: Kind, samples: &[Told<'_>]) -> Scrape {
+        let sample = |(name, labels, value): &Told<'_>| Sample {
             name: (*name).into(),
             labels: labels.iter().copied().collect::<Labelled>(),
             value: *value,
@@ -269,7 +272,7 @@ mod tests {
         );
         assert_eq!(reasons(&CHECK, objects![health]), ["failed"]);
         let dwell = |check: &str| {
-            let samples: &[(&str, &[(&str, &str)], f64)] = &[("check", &[("name", check)], 0.0)];
+            let samples: &[Told<'_>] = &[("check", &[("name", check)], 0.0)];
             let all = objects![scrape(Kind::ApiServerHealth, samples)];
             judge(&CHECK, &world(&[], all))[0].dwell.as_secs()
         };

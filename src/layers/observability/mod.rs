@@ -8,6 +8,7 @@ mod coverage;
 mod events;
 mod injection;
 mod leases;
+mod selection;
 mod stacks;
 
 use crate::model::layer::Layer;
@@ -20,7 +21,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
     layer: Layer::Observability,
     signals: &[
         &coverage::TARGETS,
-        &coverage::UNSELECTED,
+        &selection::UNSELECTED,
         &coverage::WORKLOADS,
         &stacks::UNHEALTHY,
         &coverage::RULES,
