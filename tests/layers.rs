@@ -224,6 +224,7 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("kubestrata_networking_nodeport_used_ratio", "the API server counts its own ports"),
     ("kubestrata_observability_apiserver", "the API server tells of itself"),
     ("kubestrata_observability_etcd", "the API server tells of itself"),
+    ("kubestrata_observability_node_metrics", "nobody measures nodes without kubelets"),
 ];
 
 /// What is wrong with what a layer shows, if anything.

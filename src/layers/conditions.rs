@@ -71,9 +71,15 @@ pub(super) fn judge(row: &Polarity, condition: &Condition) -> Option<i64> {
     }
 }
 
-/// A condition's own words: `message (reason)`.
+/// Text on one line: controllers write several sentences on lines of their own.
+pub(super) fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// A condition's own words on one line: `message (reason)`.
 pub(super) fn words(condition: &Condition) -> String {
-    match (&*condition.message, &*condition.reason) {
+    let message = one_line(&condition.message);
+    match (&*message, &*condition.reason) {
         ("", "") => format!("{} is {:?}", condition.kind, condition.status),
         ("", reason) => reason.to_owned(),
         (message, "") => message.to_owned(),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::reports::about_services;
+use super::reports::{LASTING, about_services};
 use crate::labels;
-use crate::layers::conditions::{Polarity, bad, words};
+use crate::layers::conditions::{Polarity, bad, one_line, words};
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -142,6 +142,9 @@ const REPAIRS: &[(&str, &str)] = &[
     ("PortRangeFull", "port_range_full"),
 ];
 
+/// What the loop puts right when it reports it: only a fault that comes back is one.
+const REPAIRED: &[&str] = &["ip_not_allocated", "port_not_allocated"];
+
 const NODE_REPORTS: &[(&str, &str)] =
     &[("CIDRNotAvailable", "none_available"), ("CIDRAssignmentFailed", "assignment_failed")];
 
@@ -232,8 +235,12 @@ pub(super) fn observe(scrape: &Scrape, tallies: &mut Tallies) {
 fn broken(view: &View<'_>, out: &mut Verdicts) {
     for ((service, reason), event) in about_services(view, REPAIRS) {
         let Some(found) = view.resource(Kind::Service, &service.0, &service.1) else { continue };
+        let lasted = event.last.as_second() - event.first.as_second();
+        if REPAIRED.contains(&reason) && lasted < LASTING {
+            continue;
+        }
         let labels = labels![&service.0, &service.1, reason];
-        let message = format!("the API server says: {}", event.note);
+        let message = one_line(&format!("the API server says: {}", event.note));
         let verdict = Verdict::new(Subject::of(found), labels, reason, message);
         out.push(verdict.since(event.first).dwell(120));
     }
@@ -251,7 +258,7 @@ fn node_range(view: &View<'_>, out: &mut Verdicts) {
         for (reason, event) in told {
             let subject = Subject::new(Kind::Node, &Text::default(), &node.meta.name);
             let labels = labels![&node.meta.name, &node.zone, reason];
-            let message = format!("it gets no range for its pods: {}", event.note);
+            let message = one_line(&format!("it gets no range for its pods: {}", event.note));
             out.push(Verdict::new(subject, labels, reason, message).since(event.first));
         }
     }
@@ -343,6 +350,8 @@ mod tests {
             let report = event((Kind::Service, "web"), name, "Cluster IP is wrong", 300, 60);
             assert_eq!(reasons(&BROKEN, objects![service("web"), report]), [*expected]);
         }
+        let repaired = event((Kind::Service, "web"), "ClusterIPNotAllocated", "x", 300, 300);
+        assert!(reasons(&BROKEN, objects![service("web"), repaired]).is_empty());
         let old = event((Kind::Service, "web"), "PortNotAllocated", "x", 3000, 2000);
         let other = event((Kind::Service, "web"), "Something", "x", 300, 60);
         let gone = event((Kind::Service, "gone"), "PortNotAllocated", "x", 300, 60);

@@ -46,6 +46,9 @@ const IDENTITY: &str = "apiserver.kubernetes.io/identity";
 /// Seconds behind the newest renewal that mean a loss; identities are renewed every ten seconds.
 const STALE: i64 = 60;
 
+/// Seconds without a renewal in which a server is restarted, as in an upgrade.
+const RESTARTED: i64 = 180;
+
 /// Seconds before the loss of one in which another that comes is its replacement.
 const REPLACED: i64 = 900;
 
@@ -80,7 +83,7 @@ fn lost(view: &View<'_>, out: &mut Verdicts) {
         let message = format!("API server {holder} no longer renews its identity, others do");
         let verdict =
             Verdict::new(Subject::of(lease), labels!["lease_stale"], "lease_stale", message);
-        out.push(verdict.severity(Severity::Warning).since(*renewed).dwell(120));
+        out.push(verdict.severity(Severity::Warning).since(*renewed).dwell(RESTARTED));
     }
 }
 
@@ -112,6 +115,7 @@ mod tests {
         let found = judge(&LOST, &world(&[], all));
         assert_eq!((found.len(), found[0].since), (1, Some(ago(600))));
         assert_eq!(found[0].subject.to_string(), "Lease kube-system/apiserver-b");
+        assert_eq!(found[0].dwell.as_secs(), 180, "an upgrade restarts each");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::labels;
+use crate::layers::conditions::one_line;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -67,19 +68,23 @@ pub(super) static LOST: Signal = Signal {
     read: Read::Counter,
 };
 
-/// What controllers report when they fail: the cloud's service controller and MetalLB.
+/// What controllers report when they fail: the cloud's service controller, MetalLB, and AWS' own controller.
 const FAILED: &[&str] = &[
     "SyncLoadBalancerFailed",
     "UpdateLoadBalancerFailed",
     "UnAvailableLoadBalancer",
     "DeleteLoadBalancerFailed",
     "AllocationFailed",
+    "FailedBuildModel",
+    "FailedDeployModel",
 ];
 
-const DONE: &[&str] = &["EnsuredLoadBalancer", "UpdatedLoadBalancer", "IPAllocated"];
+const DONE: &[&str] =
+    &["EnsuredLoadBalancer", "UpdatedLoadBalancer", "IPAllocated", "SuccessfullyReconciled"];
 
-/// The service controller's mark on what it has begun to make.
-const CLEANUP: &str = "service.kubernetes.io/load-balancer-cleanup";
+/// The controllers' marks on what they have begun to make.
+const CLEANUP: &[&str] =
+    &["service.kubernetes.io/load-balancer-cleanup", "service.k8s.aws/resources"];
 
 /// Words of the clouds and the reason that they tell; the first that is found decides.
 const WORDS: &[(&str, &str)] = &[
@@ -141,7 +146,7 @@ fn pending(view: &View<'_>, out: &mut Verdicts) {
         .collect();
     for service in balanced() {
         let class = service.body.text("spec.loadBalancerClass");
-        let begun = service.meta.finalizers.iter().any(|f| f == CLEANUP);
+        let begun = service.meta.finalizers.iter().any(|f| CLEANUP.contains(&f.as_str()));
         let tell = |reason: &'static str, message: String| {
             let labels = labels![&service.meta.namespace, &service.meta.name, class, reason];
             Verdict::new(Subject::of(service), labels, reason, message)
@@ -149,7 +154,8 @@ fn pending(view: &View<'_>, out: &mut Verdicts) {
         let verdict = if let Some(event) = failure(view, service) {
             let severity =
                 if has_address(service) { Severity::Warning } else { Severity::Critical };
-            let message = format!("its load balancer fails ({}): {}", event.reason, event.note);
+            let message =
+                one_line(&format!("its load balancer fails ({}): {}", event.reason, event.note));
             tell(why(&event.note), message).severity(severity).since(event.first)
         } else if service.meta.deleting.is_some() {
             continue;
@@ -218,9 +224,11 @@ mod tests {
         assert_eq!((found[0].reason, found[0].dwell.as_secs()), ("no_address", 300));
         assert_eq!(found[0].subject.to_string(), "Service shop/web");
         assert!(reasons(&PENDING, objects![balanced("web", json!([]))]).is_empty(), "nobody gives");
-        let mut begun = balanced("web", json!([]));
-        begun.meta.finalizers = [CLEANUP.into()].into();
-        assert_eq!(reasons(&PENDING, objects![begun]), ["no_address"]);
+        for mark in CLEANUP {
+            let mut begun = balanced("web", json!([]));
+            begun.meta.finalizers = [(*mark).into()].into();
+            assert_eq!(reasons(&PENDING, objects![begun]), ["no_address"]);
+        }
         let classed =
             json!({"spec": {"type": "LoadBalancer", "loadBalancerClass": "example.com/x"}});
         let classed = resource(Kind::Service, "classed", classed);
@@ -234,6 +242,11 @@ mod tests {
             ("SyncLoadBalancerFailed", "AccessDenied: not yours", "permission"),
             ("UpdateLoadBalancerFailed", "could not find any suitable subnets", "network"),
             ("AllocationFailed", "Failed to allocate IP for \"web\"", "no_free_address"),
+            (
+                "FailedDeployModel",
+                "Failed deploy model due to AccessDenied: no\nmore",
+                "permission",
+            ),
             ("SyncLoadBalancerFailed", "oops", "other"),
         ];
         for (name, note, expected) in cases {
@@ -244,8 +257,10 @@ mod tests {
             assert_eq!(found[0].since, Some(ago(300)));
         }
         let failed = event((Kind::Service, "web"), "SyncLoadBalancerFailed", "oops", 300, 60);
-        let done = event((Kind::Service, "web"), "EnsuredLoadBalancer", "well", 30, 30);
-        assert!(reasons(&PENDING, objects![served("web"), failed.clone(), done]).is_empty());
+        for name in DONE {
+            let done = event((Kind::Service, "web"), name, "well", 30, 30);
+            assert!(reasons(&PENDING, objects![served("web"), failed.clone(), done]).is_empty());
+        }
         let old = Event { last: ago(3000), ..failed };
         assert!(reasons(&PENDING, objects![served("web"), old]).is_empty());
     }

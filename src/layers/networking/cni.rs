@@ -1,7 +1,7 @@
 //! Which nodes have no pod network?
 
 use crate::labels;
-use crate::layers::conditions::{Polarity, bad, words};
+use crate::layers::conditions::{Polarity, bad, one_line, words};
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -11,7 +11,6 @@ use crate::model::subject::Subject;
 use crate::model::text::Text;
 use crate::model::view::{NodeContext, View};
 
-use super::gateways::one_line;
 use super::sandboxes::NODE_START;
 
 pub(super) static NODE_DOWN: Signal = Signal {
@@ -101,7 +100,7 @@ fn tigera(view: &View<'_>, out: &mut Verdicts) {
     for status in view.resources(Kind::TigeraStatus) {
         for (row, condition, dwell) in bad(status, TIGERA_TABLE) {
             let reason = if row.condition == "Degraded" { "degraded" } else { "unavailable" };
-            let message = one_line(&format!("{} is bad: {}", row.condition, words(condition)));
+            let message = format!("{} is bad: {}", row.condition, words(condition));
             let labels = labels![&status.meta.name, reason];
             let verdict = Verdict::new(Subject::of(status), labels, reason, message);
             out.push(verdict.since(condition.since).dwell(dwell));

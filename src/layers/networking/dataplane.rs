@@ -5,9 +5,9 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Node, Pod, Status, Time, Workload};
+use crate::model::record::{Pod, Status, Time, Workload};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
-use crate::model::view::{NodeContext, View};
+use crate::model::view::View;
 
 use super::services::{changed, lasting};
 
@@ -105,14 +105,8 @@ fn coverage(view: &View<'_>, out: &mut Readings) {
     }
 }
 
-/// Whether pods are meant to run on a node and can.
-fn serves(view: &View<'_>, node: &Node) -> bool {
-    node.condition("Ready").is_some_and(|c| c.status == Status::True)
-        && matches!(view.node_context(node), None | Some(NodeContext::Cordoned))
-}
-
 fn uncovered(view: &View<'_>, out: &mut Verdicts) {
-    let lost = view.world.nodes.iter().filter(|n| !serves(view, n)).count() as u32;
+    let lost = view.world.nodes.iter().filter(|n| !view.works(n)).count() as u32;
     for (agent, role) in agents(view) {
         let missing = agent.desired.saturating_sub(agent.available);
         if missing <= lost {
@@ -138,7 +132,7 @@ fn uncovered(view: &View<'_>, out: &mut Verdicts) {
 /// Since when a pod of the agent on a working node is not ready; nothing where the pods are not there at all.
 fn since(view: &View<'_>, agent: &Workload) -> Option<Time> {
     let working = |pod: &&Pod| {
-        view.world.nodes.get("", &pod.node).is_some_and(|node| serves(view, node))
+        view.world.nodes.get("", &pod.node).is_some_and(|node| view.works(node))
             && pod.condition("Ready").is_none_or(|c| c.status != Status::True)
     };
     let reference = View::reference(agent);
@@ -152,7 +146,7 @@ mod tests {
     use crate::layers::fixtures::{
         condition, deployment, judge, meta, objects, readings, reasons, world,
     };
-    use crate::model::record::{Labelled, Object, Template};
+    use crate::model::record::{Labelled, Node, Object, Template};
 
     fn agent(name: &str, label: &str, desired: u32, available: u32) -> Workload {
         let template = Template {

@@ -87,6 +87,10 @@ static GATEWAY_CLASS: &[Polarity] = &[
     Polarity::good(&[Kind::GatewayClass], "SupportedVersion", 60),
 ];
 
+/// What a Gateway waits for while its load balancer is made, and how many seconds that takes in a cloud.
+const COMING: &[&str] = &["AddressNotAssigned", "Pending"];
+const BALANCED: i64 = 300;
+
 /// One of the declared words, or `other`.
 pub(super) fn declared(reason: &str, words: &'static [&'static str]) -> &'static str {
     words.iter().find(|word| **word == reason).copied().unwrap_or("other")
@@ -154,18 +158,15 @@ fn tell(
     let class = gateway.body.text("spec.gatewayClassName");
     let labels = labels![&meta.namespace, &meta.name, class, listener, row.condition, reason];
     let whose = if listener.is_empty() { String::new() } else { format!("listener {listener}: ") };
-    let message = one_line(&format!("{whose}{} is bad: {}", row.condition, words(found)));
+    let message = format!("{whose}{} is bad: {}", row.condition, words(found));
     let severity = match (row.condition, found.status) {
         ("Programmed", Status::False) => Severity::Critical,
         _ => Severity::Warning,
     };
+    let comes = severity == Severity::Critical && COMING.contains(&reason);
+    let dwell = if comes { dwell.max(BALANCED) } else { dwell };
     let verdict = Verdict::new(Subject::of(gateway), labels, reason, message).severity(severity);
     out.push(verdict.since(since(meta, found)).dwell(dwell));
-}
-
-/// Controllers write several sentences on lines of their own.
-pub(super) fn one_line(message: &str) -> String {
-    message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
 }
 
 fn not_accepted(view: &View<'_>, out: &mut Verdicts) {
@@ -176,7 +177,7 @@ fn not_accepted(view: &View<'_>, out: &mut Verdicts) {
         for (row, found, dwell) in bad(class, GATEWAY_CLASS) {
             let reason = declared(&found.reason, CLASS_REASONS);
             let labels = labels![name, row.condition, reason];
-            let message = one_line(&format!("{} is bad: {}", row.condition, words(found)));
+            let message = format!("{} is bad: {}", row.condition, words(found));
             let severity = if used { Severity::Warning } else { Severity::Info };
             let verdict = Verdict::new(Subject::of(class), labels, reason, message);
             out.push(verdict.severity(severity).since(since(&class.meta, found)).dwell(dwell));
@@ -246,6 +247,16 @@ mod tests {
         let found =
             judge(&NOT_PROGRAMMED, &world(&[], objects![gateway(json!([waiting]), json!(3))]));
         assert_eq!((found[0].since, found[0].dwell.as_secs()), (Some(ago(3600)), 120));
+    }
+
+    #[test]
+    fn a_load_balancer_takes_its_time() {
+        let dwell = |reason| {
+            let all = objects![gateway(json!([says("Programmed", "False", reason)]), json!([]))];
+            judge(&NOT_PROGRAMMED, &world(&[], all))[0].dwell.as_secs()
+        };
+        assert_eq!((dwell("AddressNotAssigned"), dwell("Pending")), (300, 300));
+        assert_eq!((dwell("Invalid"), dwell("NoResources")), (60, 60));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::gateways::{declared, one_line, since};
+use super::gateways::{declared, since};
 use crate::labels;
 use crate::layers::conditions::{Polarity, bad, words};
 use crate::model::finding::{Verdict, Verdicts};
@@ -92,7 +92,7 @@ fn exports(view: &View<'_>, out: &mut Verdicts) {
                 continue;
             }
             let labels = labels![&export.meta.namespace, &export.meta.name, reason];
-            let message = one_line(&format!("{} is bad: {}", row.condition, words(condition)));
+            let message = format!("{} is bad: {}", row.condition, words(condition));
             let verdict = Verdict::new(Subject::of(export), labels, reason, message);
             out.push(verdict.since(since(&export.meta, condition)).dwell(dwell));
         }

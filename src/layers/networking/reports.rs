@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::labels;
+use crate::layers::conditions::one_line;
 use crate::model::finding::{Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -58,7 +59,7 @@ const REPORTS: &[(&str, &str)] = &[
 
 /// Seconds between the first and the last report that tell a failure from what passes: after a node is deleted the
 /// controller skips its pods for a minute.
-const LASTING: i64 = 120;
+pub(super) const LASTING: i64 = 120;
 
 fn report(event: &Event, table: &'static [(&str, &'static str)]) -> Option<&'static str> {
     let about_service = event.regarding.kind == "Service" || event.regarding.kind == "Endpoints";
@@ -104,7 +105,7 @@ fn failing(view: &View<'_>, out: &mut Verdicts) {
         }
         let labels = labels![&service.0, &service.1, reason];
         let message = format!("its endpoints are not kept up to date: {}", event.note);
-        let message = super::gateways::one_line(&message);
+        let message = one_line(&message);
         let verdict = Verdict::new(Subject::of(found), labels, reason, message);
         out.push(verdict.since(event.first).dwell(LASTING));
     }

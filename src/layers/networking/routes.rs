@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::gateways::{bad_of, conditions, declared, one_line, since};
+use super::gateways::{bad_of, conditions, declared, since};
 use super::selectors::ROUTES;
 use super::services::outage;
 use crate::labels;
@@ -154,7 +154,7 @@ fn refusals(
         };
         let parent = entry.text("parentRef.name");
         let by = if parent.is_empty() { entry.text("ancestorRef.name") } else { parent };
-        let message = one_line(&format!("{} for {by} is bad: {}", row.condition, words(found)));
+        let message = format!("{} for {by} is bad: {}", row.condition, words(found));
         let since = Some(since(&object.meta, found));
         let severity = Severity::Warning;
         faults.entry(reason).or_insert(Fault { severity, since, dwell, message });

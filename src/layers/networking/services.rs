@@ -90,8 +90,14 @@ pub(super) fn outage(view: &View<'_>, service: &Resource) -> Option<Outage> {
     let starting = |w: &&Workload| {
         view.age_seconds(w.meta.created) < START
             || (w.strategy == Strategy::Recreate && view.in_rollout(w))
+            || scaled_up(view, w, &pods)
     };
-    let starts = !workloads.is_empty() && workloads.iter().all(starting);
+    let young = |pod: &&Pod| view.age_of(*pod) < START;
+    let starts = match workloads.is_empty() {
+        false => workloads.iter().all(starting),
+        // Pods of a Job or of somebody's own kind.
+        true => pods.iter().all(young),
+    };
     let dwell = if starts { START } else { 30 };
     let draining = !view.endpoints(namespace, name).draining.is_empty();
     Some(Outage {
@@ -99,6 +105,15 @@ pub(super) fn outage(view: &View<'_>, service: &Resource) -> Option<Outage> {
         since: lasting(view, pods.iter().map(|pod| changed(pod)).max(), dwell),
         dwell,
         pods: pods.len(),
+    })
+}
+
+/// Whether a workload may just come from zero: it was scaled lately, and all pods there are came after that.
+fn scaled_up(view: &View<'_>, workload: &Workload, pods: &[&Pod]) -> bool {
+    let scaled = workload.meta.managers.iter().filter(|m| m.subresource == "scale");
+    let scaled = scaled.filter_map(|m| m.at).max();
+    scaled.is_some_and(|at| {
+        view.age_seconds(at) < START && pods.iter().all(|pod| pod.meta.created >= at)
     })
 }
 
@@ -149,7 +164,7 @@ mod tests {
         condition, deployment, judge, meta, objects, pod_of, readings, reasons, resource, service,
         slice, world,
     };
-    use crate::model::record::{Endpoint, Object, Slice, Status};
+    use crate::model::record::{Endpoint, Manager, Meta, Object, Slice, Status};
 
     fn unready(app: &str) -> Pod {
         let ready = condition("Ready", Status::False, "ContainersNotReady", 90);
@@ -190,6 +205,34 @@ mod tests {
         let found =
             judge(&NOT_SERVING, &world(&[], objects![service("web"), young, unready("web")]));
         assert_eq!(found[0].dwell.as_secs(), START);
+    }
+
+    #[test]
+    fn pods_that_come_from_zero_or_of_a_job_have_time_to_start() {
+        let dwell = |scaled: i64, pod: Pod| {
+            let by = Manager {
+                name: "keda".into(),
+                at: Some(crate::layers::fixtures::ago(scaled)),
+                subresource: "scale".into(),
+            };
+            let plain = deployment("web", 1, 0);
+            let scaled = Workload { meta: Meta { managers: [by].into(), ..plain.meta }, ..plain };
+            let all = objects![service("web"), slice("web", &[false]), scaled, pod];
+            judge(&NOT_SERVING, &world(&[], all))[0].dwell.as_secs()
+        };
+        let aged = |age| {
+            let pod = unready("web");
+            let created = crate::layers::fixtures::ago(age);
+            Pod { meta: Meta { created, ..pod.meta }, ..pod }
+        };
+        assert_eq!(dwell(60, aged(50)), START);
+        assert_eq!(dwell(60, aged(3600)), 30, "one was there before");
+        assert_eq!(dwell(900, aged(50)), 30, "long ago");
+        let alone = |pod| {
+            let all = objects![service("web"), slice("web", &[false]), pod];
+            judge(&NOT_SERVING, &world(&[], all))[0].dwell.as_secs()
+        };
+        assert_eq!((alone(aged(50)), alone(aged(3600))), (START, 30));
     }
 
     #[test]

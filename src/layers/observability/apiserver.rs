@@ -99,6 +99,22 @@ pub(super) static STORAGE: Signal = Signal {
     read: Read::Gauge(storage),
 };
 
+pub(super) static FULL: Signal = Signal {
+    block: "S4.9",
+    name: "observability_etcd_nearly_full",
+    layer: Layer::Observability,
+    help: "Whether etcd's database has more than 80 percent of 8 GiB: at its quota nothing can be written any more. \
+           Healthy is none.",
+    unit: Unit::Count,
+    labels: &["reason"],
+    reasons: &["nearly_full"],
+    bound: "1",
+    needs: &[Kind::ApiServerMetrics],
+    uses: &[],
+    profile: Profile::None,
+    read: Read::Rule(nearly_full),
+};
+
 pub(super) static OBJECTS: Signal = Signal {
     block: "S4.9",
     name: "observability_apiserver_objects",
@@ -121,10 +137,12 @@ fn checks(view: &View<'_>, out: &mut Verdicts) {
     for scrape in view.scrapes(Kind::ApiServerHealth) {
         for sample in scrape.of("check").filter(|s| s.value < 1.0) {
             let check = sample.labels.value("name");
-            let told = format!("the API server's check {check} fails");
+            let told = format!("the API server is not ready: its check {check} fails");
             let labels = labels![check, "failed"];
             let verdict = Verdict::new(Subject::cluster(), labels, "failed", told);
-            out.push(verdict.severity(Severity::Critical).dwell(30));
+            // A server that is asked to end fails this one while it lets its clients go.
+            let dwell = if check == "shutdown" { 300 } else { 30 };
+            out.push(verdict.severity(Severity::Critical).dwell(dwell));
         }
     }
 }
@@ -171,15 +189,32 @@ fn inflight(view: &View<'_>, out: &mut Readings) {
     }
 }
 
-fn storage(view: &View<'_>, out: &mut Readings) {
+/// The size of the store as a share of what etcd recommends at most.
+fn store(view: &View<'_>) -> Option<f64> {
     // The name has changed twice; all instances see the same store.
     let names = ["apiserver_storage_size_bytes", "apiserver_storage_db_total_size_in_bytes"];
     let scrapes = view.scrapes(Kind::ApiServerMetrics);
     let sizes =
         scrapes.iter().flat_map(|s| s.samples.iter()).filter(|s| names.contains(&s.name.as_str()));
-    if let Some(size) = sizes.map(|s| s.value).filter(|v| v.is_finite()).reduce(f64::max) {
-        out.push(Labels::default(), size / ETCD_LIMIT);
+    let largest = sizes.map(|s| s.value).filter(|v| v.is_finite()).reduce(f64::max);
+    largest.map(|size| size / ETCD_LIMIT)
+}
+
+fn storage(view: &View<'_>, out: &mut Readings) {
+    if let Some(share) = store(view) {
+        out.push(Labels::default(), share);
     }
+}
+
+fn nearly_full(view: &View<'_>, out: &mut Verdicts) {
+    let Some(share) = store(view).filter(|share| *share > 0.8) else { return };
+    let told = format!(
+        "etcd holds {:.1} GiB of 8: at its quota nothing can be written any more",
+        share * 8.0
+    );
+    let severity = if share > 0.95 { Severity::Critical } else { Severity::Warning };
+    let verdict = Verdict::new(Subject::cluster(), labels!["nearly_full"], "nearly_full", told);
+    out.push(verdict.severity(severity));
 }
 
 fn objects(view: &View<'_>, out: &mut Readings) {
@@ -212,14 +247,15 @@ fn objects(view: &View<'_>, out: &mut Readings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::fixtures::{Counted, ago, meta, objects, readings, reasons};
+    use crate::layers::fixtures::{Counted, ago, judge, meta, objects, readings, reasons, world};
     use crate::layers::observability::LAYER;
     use crate::model::record::{Labelled, Sample};
 
-    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+    /// A metric, its labels and its value.
+    type Told<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
 
-    fn scrape(kind: Kind, samples: &[Row<'_>]) -> Scrape {
-        let sample = |(name, labels, value): &Row<'_>| Sample {
+    fn scrape(kind: Kind, samples: &[Told<'_>]) -> Scrape {
+        let sample = |(name, labels, value): &Told<'_>| Sample {
             name: (*name).into(),
             labels: labels.iter().copied().collect::<Labelled>(),
             value: *value,
@@ -235,6 +271,12 @@ mod tests {
             &[("check", &[("name", "etcd")], 0.0), ("check", &[("name", "ping")], 1.0)],
         );
         assert_eq!(reasons(&CHECK, objects![health]), ["failed"]);
+        let dwell = |check: &str| {
+            let samples: &[Told<'_>] = &[("check", &[("name", check)], 0.0)];
+            let all = objects![scrape(Kind::ApiServerHealth, samples)];
+            judge(&CHECK, &world(&[], all))[0].dwell.as_secs()
+        };
+        assert_eq!((dwell("etcd"), dwell("shutdown")), (30, 300));
     }
 
     #[test]
@@ -258,6 +300,19 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_is_nearly_full_is_told() {
+        let look = |share: f64| {
+            let samples = [("apiserver_storage_size_bytes", &[][..], share * ETCD_LIMIT)];
+            let all = objects![scrape(Kind::ApiServerMetrics, &samples)];
+            judge(&FULL, &world(&[], all)).first().map(|v| v.severity)
+        };
+        assert_eq!(look(0.79), None);
+        assert_eq!(look(0.85), Some(Severity::Warning));
+        assert_eq!(look(0.97), Some(Severity::Critical));
+        assert_eq!(look(f64::NAN), None);
+    }
+
+    #[test]
     fn the_store_is_a_share_of_what_etcd_recommends() {
         let size = scrape(
             Kind::ApiServerMetrics,
@@ -267,9 +322,9 @@ mod tests {
                 ("apiserver_current_inflight_requests", &[("request_kind", "mutating")], 3.0),
             ],
         );
-        let world = || objects![size.clone()];
-        assert_eq!(readings(&STORAGE, world())[0].value, 0.25);
-        assert_eq!(readings(&OBJECTS, world())[0].value, 7.0);
-        assert_eq!(readings(&INFLIGHT, world())[0].value, 3.0);
+        let all = || objects![size.clone()];
+        assert_eq!(readings(&STORAGE, all())[0].value, 0.25);
+        assert_eq!(readings(&OBJECTS, all())[0].value, 7.0);
+        assert_eq!(readings(&INFLIGHT, all())[0].value, 3.0);
     }
 }

@@ -1,13 +1,14 @@
 //! Do the APIs answer that others serve? Metrics for autoscalers and `kubectl top` above all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::labels;
+use crate::layers::conditions::words;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::{Labels, Readings};
-use crate::model::record::{Resource, Status};
+use crate::model::record::{Node, Resource, Status};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
@@ -74,6 +75,25 @@ pub(super) static COVERAGE: Signal = Signal {
     read: Read::Gauge(coverage),
 };
 
+pub(super) static METRICS: Signal = Signal {
+    block: "S4.11",
+    name: "observability_node_metrics_missing",
+    layer: Layer::Observability,
+    help: "Whether more than one ready node in fifty has no resource metrics, or only old ones, although their API \
+           answers: autoscalers do not see the pods there. Healthy is none.",
+    unit: Unit::Count,
+    labels: &["reason"],
+    reasons: &["missing", "stale"],
+    bound: "2 reasons",
+    needs: &[Kind::NodeMetrics, Kind::Node],
+    uses: &[],
+    profile: Profile::None,
+    read: Read::Rule(metrics),
+};
+
+/// Seconds after which metrics are old: three of the longest intervals at which metrics-server usually reads them.
+const OLD: i64 = 180;
+
 fn unavailable(view: &View<'_>, out: &mut Verdicts) {
     for api in view.resources(Kind::ApiService).filter(|a| a.body.has("spec.service")) {
         let Some(c) = api.condition("Available").filter(|c| c.status == Status::False) else {
@@ -88,12 +108,8 @@ fn unavailable(view: &View<'_>, out: &mut Verdicts) {
             _ => "other",
         };
         let service = api.body.at("spec.service");
-        let told = format!(
-            "its server {}/{} does not answer: {}",
-            service.text("namespace"),
-            service.text("name"),
-            c.message
-        );
+        let (namespace, name) = (service.text("namespace"), service.text("name"));
+        let told = format!("its server {namespace}/{name} does not answer: {}", words(c));
         let labels = labels![&api.meta.name, reason];
         let verdict = Verdict::new(Subject::of(api), labels, reason, told);
         out.push(verdict.severity(Severity::Critical).since(c.since));
@@ -109,27 +125,36 @@ fn group(metric: &str) -> Option<&'static str> {
     }
 }
 
+/// Whether an autoscaler gets its metrics, or does not ask for them since its target is scaled to zero.
+fn is_served(hpa: &Resource) -> bool {
+    let active = hpa.condition("ScalingActive");
+    active.is_some_and(|c| c.status == Status::True || c.reason == "ScalingDisabled")
+        || hpa.meta.deleting.is_some()
+}
+
 fn custom_metrics(view: &View<'_>, out: &mut Verdicts) {
     let available =
         |api: &&Resource| api.condition("Available").is_some_and(|c| c.status == Status::True);
-    for hpa in view.resources(Kind::HorizontalPodAutoscaler) {
+    for hpa in view.resources(Kind::HorizontalPodAutoscaler).filter(|h| !is_served(h)) {
         let types: BTreeSet<&str> =
             hpa.body.items("spec.metrics").iter().filter_map(|m| group(m.text("type"))).collect();
         for group in types {
             let apis =
                 || view.resources(Kind::ApiService).filter(|a| a.body.text("spec.group") == group);
-            let reason = match (apis().next(), apis().find(available)) {
-                (None, _) => "no_adapter",
-                (Some(_), None) => "adapter_down",
+            let (reason, told) = match (apis().next(), apis().find(available)) {
+                (None, _) => {
+                    ("no_adapter", format!("scales by metrics of {group}, which nobody serves"))
+                }
+                (Some(api), None) => {
+                    let adapter = api.body.at("spec.service");
+                    let (namespace, name) = (adapter.text("namespace"), adapter.text("name"));
+                    let told = format!(
+                        "scales by metrics of {group}, whose adapter {namespace}/{name} does not answer"
+                    );
+                    ("adapter_down", told)
+                }
                 (Some(_), Some(_)) => continue,
             };
-            let told = format!(
-                "scales by metrics of {group}, which {}",
-                match reason {
-                    "no_adapter" => "nobody serves",
-                    _ => "do not answer",
-                }
-            );
             let labels = labels![&hpa.meta.namespace, &hpa.meta.name, reason];
             out.push(Verdict::new(Subject::of(hpa), labels, reason, told).dwell(120));
             break;
@@ -137,29 +162,62 @@ fn custom_metrics(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
+/// The age of each node's metrics when they were read.
+fn ages<'a>(view: &'a View<'_>) -> BTreeMap<&'a Text, i64> {
+    let source = view.world.source_ref(Kind::NodeMetrics);
+    let read = source.and_then(|s| s.last_sync).unwrap_or(view.now);
+    let age = |m: &'a Resource| {
+        let at = m.body.time("timestamp").unwrap_or(read);
+        (&m.meta.name, (read.as_second() - at.as_second()).max(0))
+    };
+    view.resources(Kind::NodeMetrics).map(age).collect()
+}
+
+/// The nodes that should have metrics.
+fn measurable<'a>(view: &'a View<'_>) -> impl Iterator<Item = &'a Node> {
+    view.world.nodes.iter().filter(|n| {
+        // The metrics of a node that has just come take a minute.
+        let grown = view.age_of(*n) > 120;
+        grown && n.condition("Ready").is_some_and(|c| c.status == Status::True)
+    })
+}
+
 fn freshness(view: &View<'_>, out: &mut Readings) {
-    let read =
-        view.world.source_ref(Kind::NodeMetrics).and_then(|s| s.last_sync).unwrap_or(view.now);
-    let ages = view.resources(Kind::NodeMetrics).filter_map(|m| m.body.time("timestamp"));
-    if let Some(oldest) = ages.map(|at| read.as_second() - at.as_second()).max() {
-        out.push(Labels::default(), oldest.max(0) as f64);
+    if let Some(oldest) = ages(view).into_values().max() {
+        out.push(Labels::default(), oldest as f64);
     }
 }
 
 fn coverage(view: &View<'_>, out: &mut Readings) {
-    let measured: BTreeSet<&Text> =
-        view.resources(Kind::NodeMetrics).map(|m| &m.meta.name).collect();
-    let ready = view.world.nodes.iter().filter(|n| {
-        // The metrics of a node that has just come take a minute.
-        let grown = view.age_of(*n) > 120;
-        grown && n.condition("Ready").is_some_and(|c| c.status == Status::True)
-    });
+    let ages = ages(view);
     let (mut part, mut whole) = (0, 0);
-    for node in ready {
+    for node in measurable(view) {
         whole += 1;
-        part += u64::from(measured.contains(&node.meta.name));
+        part += u64::from(ages.contains_key(&node.meta.name));
     }
     out.push_ratio(Labels::default(), part, whole);
+}
+
+fn metrics(view: &View<'_>, out: &mut Verdicts) {
+    let ages = ages(view);
+    let (mut missing, mut stale, mut all) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for node in measurable(view) {
+        all += 1;
+        let name = node.meta.name.as_str();
+        match ages.get(&node.meta.name) {
+            None => missing.insert(name),
+            Some(age) => *age > OLD && stale.insert(name),
+        };
+    }
+    for (reason, nodes, told) in [
+        ("missing", missing, "have no resource metrics"),
+        ("stale", stale, "have resource metrics older than three minutes only"),
+    ] {
+        let Some(first) = nodes.first().filter(|_| nodes.len() * 50 > all) else { continue };
+        let told = format!("{} of {all} nodes {told}, such as {first}", nodes.len());
+        let verdict = Verdict::new(Subject::cluster(), labels![reason], reason, told);
+        out.push(verdict.dwell(300));
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +226,6 @@ mod tests {
 
     use super::*;
     use crate::layers::fixtures::{ago, condition, meta, objects, readings, reasons, resource};
-    use crate::model::record::Node;
 
     fn api(group: &str, status: &str, reason: &str) -> Resource {
         resource(
@@ -217,6 +274,16 @@ mod tests {
         );
         assert!(reasons(&CUSTOM_METRICS, objects![hpa("Pods"), custom("True")]).is_empty());
         assert!(reasons(&CUSTOM_METRICS, objects![hpa("Resource")]).is_empty());
+        let said = |status: &str, reason: &str| {
+            let conditions = json!([{"type": "ScalingActive", "status": status, "reason": reason}]);
+            let spec = json!({"metrics": [{"type": "External"}]});
+            let manifest = json!({"spec": spec, "status": {"conditions": conditions}});
+            let hpa = resource(Kind::HorizontalPodAutoscaler, "web", manifest);
+            reasons(&CUSTOM_METRICS, objects![hpa])
+        };
+        assert_eq!(said("False", "FailedGetExternalMetric"), ["no_adapter"]);
+        assert!(said("False", "ScalingDisabled").is_empty(), "its target is scaled to zero");
+        assert!(said("True", "ValidMetricFound").is_empty());
     }
 
     #[test]
@@ -230,5 +297,15 @@ mod tests {
         let world = || objects![node("n1"), node("n2"), metrics.clone()];
         assert_eq!(readings(&FRESHNESS, world())[0].value, 45.0);
         assert_eq!(readings(&COVERAGE, world())[0].value, 0.5);
+        assert_eq!(reasons(&METRICS, world()), ["missing"]);
+        let old = resource(Kind::NodeMetrics, "n2", json!({"timestamp": ago(300).to_string()}));
+        assert_eq!(
+            reasons(&METRICS, objects![node("n1"), node("n2"), metrics.clone(), old]),
+            ["stale"]
+        );
+        let lost = Node { conditions: [].into(), ..node("n2") };
+        assert!(reasons(&METRICS, objects![node("n1"), lost, metrics.clone()]).is_empty());
+        let young = Node { meta: meta("", "n2", 60), ..node("n2") };
+        assert!(reasons(&METRICS, objects![node("n1"), young, metrics.clone()]).is_empty());
     }
 }

@@ -4,6 +4,7 @@ use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
+use crate::model::record::Status;
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::source::Availability;
 use crate::model::subject::Subject;
@@ -20,10 +21,21 @@ pub(super) static BLIND: Signal = Signal {
     reasons: &["forbidden", "unauthorized", "unreachable", "stale", "undecodable"],
     bound: "sources × 5 reasons",
     needs: &[],
-    uses: &[Kind::Namespace, Kind::Pod, Kind::Node],
+    uses: &[Kind::Namespace, Kind::Pod, Kind::Node, Kind::ApiService],
     profile: Profile::None,
     read: Read::Rule(blind),
 };
+
+/// Whether another server serves the kind, and the API server says that it does not answer: that is told of the API.
+fn is_told_of_its_api(view: &View<'_>, kind: Kind) -> bool {
+    let mut apis = view.resources(Kind::ApiService);
+    kind.is_resource()
+        && apis.any(|api| {
+            api.body.text("spec.group") == kind.group()
+                && api.body.has("spec.service")
+                && api.condition("Available").is_some_and(|c| c.status == Status::False)
+        })
+}
 
 fn blind(view: &View<'_>, out: &mut Verdicts) {
     for kind in Kind::ALL.iter().copied() {
@@ -33,6 +45,7 @@ fn blind(view: &View<'_>, out: &mut Verdicts) {
             Availability::Unauthorized => {
                 ("unauthorized", source.failing_since, source.message.clone())
             }
+            Availability::Unreachable if is_told_of_its_api(view, kind) => continue,
             Availability::Unreachable => {
                 ("unreachable", source.failing_since, source.message.clone())
             }
@@ -57,8 +70,10 @@ fn blind(view: &View<'_>, out: &mut Verdicts) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::layers::fixtures::{ago, judge, objects, world};
+    use crate::layers::fixtures::{ago, judge, objects, resource, world};
     use crate::model::source::SourceNote;
     use crate::model::world::Delta;
 
@@ -71,5 +86,25 @@ mod tests {
         let told: Vec<_> =
             told.iter().map(|v| (v.labels.get(0).unwrap().to_string(), v.reason)).collect();
         assert_eq!(told, [("pods".to_owned(), "forbidden"), ("services".to_owned(), "stale")]);
+    }
+
+    #[test]
+    fn an_api_that_others_serve_is_told_once() {
+        let look = |available: &str| {
+            let manifest = json!({
+                "spec": {"group": "metrics.k8s.io", "service": {"name": "metrics-server"}},
+                "status": {"conditions": [{"type": "Available", "status": available}]},
+            });
+            let api = resource(Kind::ApiService, "v1beta1.metrics.k8s.io", manifest);
+            let mut world = world(&[], objects![api]);
+            for kind in [Kind::NodeMetrics, Kind::Node] {
+                let availability = Availability::Unreachable;
+                let message = "503".to_owned();
+                let failed = SourceNote::Failed { availability, message, backoff_seconds: 9.0 };
+                world.apply(Delta::Note(kind, failed), ago(0));
+            }
+            judge(&BLIND, &world).len()
+        };
+        assert_eq!((look("False"), look("True")), (1, 2));
     }
 }

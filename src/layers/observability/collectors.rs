@@ -6,7 +6,7 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Status, Workload};
+use crate::model::record::{Resource, Status, Workload};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::view::View;
@@ -26,6 +26,22 @@ pub(super) static AGENTS: Signal = Signal {
     read: Read::Gauge(agents),
 };
 
+pub(super) static UNCOVERED: Signal = Signal {
+    block: "S4.6",
+    name: "observability_log_agent_uncovered",
+    layer: Layer::Observability,
+    help: "Log or telemetry agents that are not available on more nodes than are themselves lost or leaving: what \
+           happens there leaves no logs. Healthy is none.",
+    unit: Unit::Count,
+    labels: &["namespace", "workload_kind", "workload", "reason"],
+    reasons: &["none_available", "short"],
+    bound: "agents × 2 reasons",
+    needs: &[Kind::DaemonSet, Kind::Node],
+    uses: &[],
+    profile: Profile::None,
+    read: Read::Rule(uncovered),
+};
+
 pub(super) static COLLECTOR: Signal = Signal {
     block: "S4.7",
     name: "observability_collector_unhealthy",
@@ -37,7 +53,7 @@ pub(super) static COLLECTOR: Signal = Signal {
     reasons: &["none_ready", "too_few_ready", "not_reconciled"],
     bound: "collectors × 3 reasons",
     needs: &[Kind::OpenTelemetryCollector],
-    uses: &[],
+    uses: &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::Node],
     profile: Profile::None,
     read: Read::Rule(collectors),
 };
@@ -55,23 +71,68 @@ const NAMES: [&str; 9] = [
     "opentelemetry-collector",
 ];
 
+/// Seconds that a rollout may take, pod by pod.
+const ROLLED_OUT: i64 = 900;
+
 fn is_agent(daemon: &Workload) -> bool {
     let label = daemon.meta.labels.value("app.kubernetes.io/name");
     let named = |name: &str| NAMES.iter().any(|n| name.contains(n)) || name.contains("otel");
     named(label) || named(&daemon.meta.name)
 }
 
+/// The agents that are meant to run.
+fn daemons<'a>(view: &'a View<'_>) -> impl Iterator<Item = &'a Workload> {
+    let daemons = view.counted_workloads().filter(|w| w.kind == Kind::DaemonSet);
+    daemons.filter(|d| is_agent(d) && d.observed())
+}
+
+/// Nodes that are lost or leaving: what does not run there is no fault of its own.
+fn lost(view: &View<'_>) -> u32 {
+    view.world.nodes.iter().filter(|n| !view.works(n)).count() as u32
+}
+
 fn agents(view: &View<'_>, out: &mut Readings) {
-    let mut daemons: Vec<&Workload> =
-        view.world.daemon_sets.iter().filter(|d| is_agent(d)).collect();
-    daemons
-        .sort_by(|a, b| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name)));
-    for daemon in daemons.into_iter().filter(|d| d.observed() && d.meta.deleting.is_none()) {
+    for daemon in daemons(view) {
         let labels = labels![&daemon.meta.namespace, "DaemonSet", &daemon.meta.name];
         let (part, whole) =
             (u64::from(daemon.available.min(daemon.desired)), u64::from(daemon.desired));
         out.push_ratio(labels, part, whole);
     }
+}
+
+fn uncovered(view: &View<'_>, out: &mut Verdicts) {
+    let lost = lost(view);
+    for daemon in daemons(view) {
+        if daemon.desired.saturating_sub(daemon.available) <= lost {
+            continue;
+        }
+        let none = daemon.available == 0;
+        let (reason, severity) = match none {
+            true => ("none_available", Severity::Critical),
+            false => ("short", Severity::Warning),
+        };
+        let told = format!(
+            "available on {} of {} nodes, {lost} of which are lost or leaving",
+            daemon.available, daemon.desired
+        );
+        let labels = labels![&daemon.meta.namespace, "DaemonSet", &daemon.meta.name, reason];
+        let verdict = Verdict::new(View::reference(daemon).subject(), labels, reason, told);
+        let dwell = if view.in_rollout(daemon) { ROLLED_OUT } else { 300 };
+        out.push(verdict.severity(severity).dwell(dwell));
+    }
+}
+
+/// Whether a collector lacks one replica for no longer than its rollout takes, or those on lost nodes.
+fn patience(view: &View<'_>, collector: &Resource, mode: &str, missing: u32) -> Option<i64> {
+    if mode == "daemonset" && missing <= lost(view) {
+        return None;
+    }
+    let name = format!("{}-collector", collector.meta.name);
+    let mut own = view
+        .top_workloads()
+        .filter(|w| w.meta.namespace == collector.meta.namespace && w.meta.name.as_str() == name);
+    let rolls = missing == 1 && own.any(|w| view.in_rollout(w));
+    Some(if rolls { ROLLED_OUT } else { 180 })
 }
 
 fn collectors(view: &View<'_>, out: &mut Verdicts) {
@@ -100,12 +161,14 @@ fn collectors(view: &View<'_>, out: &mut Verdicts) {
         else {
             continue;
         };
-        if ready < total {
+        let missing = total.saturating_sub(ready);
+        let patience = patience(view, collector, mode, missing).filter(|_| missing > 0);
+        if let Some(dwell) = patience {
             let (reason, severity) = match ready {
                 0 => ("none_ready", Severity::Critical),
                 _ => ("too_few_ready", Severity::Warning),
             };
-            tell(reason, severity, None, 180, format!("{ready} of {total} replicas are ready"));
+            tell(reason, severity, None, dwell, format!("{ready} of {total} replicas are ready"));
         }
     }
 }
@@ -115,7 +178,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layers::fixtures::{deployment, objects, readings, reasons, resource};
+    use crate::layers::fixtures::{
+        condition, deployment, judge, meta, objects, readings, reasons, resource, world,
+    };
+    use crate::model::record::{Meta, Node, Object};
+
+    fn node(name: &str, status: Status) -> Object {
+        let conditions = [condition("Ready", status, "", 900)].into();
+        Node { meta: meta("", name, 9000), conditions, ..Node::default() }.into()
+    }
+
+    fn daemon(name: &str, available: u32) -> Workload {
+        Workload { kind: Kind::DaemonSet, ..deployment(name, 4, available) }
+    }
 
     #[test]
     fn a_collector_is_judged_by_its_replicas_not_by_being_reconciled() {
@@ -143,9 +218,53 @@ mod tests {
     }
 
     #[test]
+    fn a_rollout_or_a_lost_node_is_no_fault_of_the_collector() {
+        let look = |mode: &str, replicas: &str, more: Vec<Object>| {
+            let manifest = json!({"spec": {"mode": mode},
+                "status": {"scale": {"statusReplicas": replicas}}});
+            let collector = resource(Kind::OpenTelemetryCollector, "c", manifest);
+            let found = judge(&COLLECTOR, &world(&[], objects![collector].into_iter().chain(more)));
+            found.first().map(|v| v.dwell.as_secs())
+        };
+        let rolling = || {
+            let own = deployment("c-collector", 3, 2);
+            objects![Workload { updated: 1, ..own }]
+        };
+        assert_eq!(look("deployment", "2/3", objects![]), Some(180));
+        assert_eq!(look("deployment", "2/3", rolling()), Some(ROLLED_OUT));
+        assert_eq!(look("deployment", "1/3", rolling()), Some(180), "more than a rollout takes");
+        let lost = || vec![node("n1", Status::Unknown), node("n2", Status::True)];
+        assert_eq!(look("daemonset", "1/2", lost()), None);
+        assert_eq!(look("daemonset", "0/2", lost()), Some(180));
+    }
+
+    #[test]
     fn agents_are_known_by_name() {
-        let daemon = |name: &str| Workload { kind: Kind::DaemonSet, ..deployment(name, 4, 3) };
-        let shares = readings(&AGENTS, objects![daemon("fluent-bit"), daemon("kube-proxy")]);
+        let shares = readings(&AGENTS, objects![daemon("fluent-bit", 3), daemon("kube-proxy", 3)]);
         assert_eq!((shares.len(), shares[0].value), (1, 0.75));
+    }
+
+    #[test]
+    fn an_agent_must_be_on_every_node_that_works() {
+        let look = |agent: Workload, status: Status| {
+            let found = judge(
+                &UNCOVERED,
+                &world(&[], objects![agent].into_iter().chain([node("n1", status)])),
+            );
+            found.first().map(|v| (v.reason, v.severity, v.dwell.as_secs()))
+        };
+        let short = Some(("short", Severity::Warning, 300));
+        assert_eq!(look(daemon("promtail", 3), Status::True), short);
+        let none = Some(("none_available", Severity::Critical, 300));
+        assert_eq!(look(daemon("promtail", 0), Status::True), none);
+        let rolling = Workload { updated: 1, ..daemon("promtail", 3) };
+        assert_eq!(look(rolling, Status::True).map(|v| v.2), Some(ROLLED_OUT));
+        assert_eq!(look(daemon("promtail", 3), Status::False), None, "the node is lost");
+        assert_eq!(look(daemon("promtail", 4), Status::True), None);
+        assert_eq!(look(daemon("kube-proxy", 3), Status::True), None, "no log agent");
+        let leaving = daemon("promtail", 0);
+        let deleting = Some(crate::layers::fixtures::ago(0));
+        let leaving = Workload { meta: Meta { deleting, ..leaving.meta.clone() }, ..leaving };
+        assert_eq!(look(leaving, Status::True), None);
     }
 }

@@ -7,13 +7,12 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Labelled, Resource, Workload};
+use crate::model::record::{Resource, Workload};
 use crate::model::selector::selects;
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
-use crate::model::value::Value;
-use crate::model::view::View;
+use crate::model::view::{View, roll_up};
 
 pub(super) static TARGETS: Signal = Signal {
     block: "S4.1",
@@ -25,32 +24,19 @@ pub(super) static TARGETS: Signal = Signal {
     labels: &["namespace", "kind", "name", "reason"],
     reasons: &["no_match", "port_missing", "no_endpoints"],
     bound: "monitors × 3 reasons",
-    needs: &[],
-    uses: &[Kind::ServiceMonitor, Kind::PodMonitor],
-    profile: Profile::None,
-    read: Read::Rule(targets),
-};
-
-pub(super) static UNSELECTED: Signal = Signal {
-    block: "S4.2",
-    name: "observability_monitor_not_selected",
-    layer: Layer::Observability,
-    help: "Monitors, probes, rules and scrape configurations that no Prometheus selects, or that the operator refused. \
-           Healthy is none.",
-    unit: Unit::Count,
-    labels: &["namespace", "kind", "name", "reason"],
-    reasons: &["selected_by_none", "refused"],
-    bound: "monitors and rules × 2 reasons",
-    needs: &[],
+    needs: &[Kind::ServiceMonitor],
     uses: &[
-        Kind::ServiceMonitor,
         Kind::PodMonitor,
-        Kind::Probe,
-        Kind::PrometheusRule,
-        Kind::ScrapeConfig,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Pod,
+        Kind::Deployment,
+        Kind::StatefulSet,
+        Kind::DaemonSet,
+        Kind::ReplicaSet,
     ],
     profile: Profile::None,
-    read: Read::Rule(unselected),
+    read: Read::Rule(targets),
 };
 
 pub(super) static WORKLOADS: Signal = Signal {
@@ -114,19 +100,24 @@ fn workloads<'a>(view: &'a View<'_>, monitor: &'a Resource) -> impl Iterator<Ite
 fn targets(view: &View<'_>, out: &mut Verdicts) {
     let sees = |kinds: &[Kind]| kinds.iter().all(|k| view.sees(*k));
     if sees(&[Kind::ServiceMonitor, Kind::Service, Kind::EndpointSlice]) {
-        for monitor in view.resources(Kind::ServiceMonitor) {
+        for monitor in view.resources(Kind::ServiceMonitor).filter(|m| stays(m)) {
             if let Some((reason, told)) = of_services(view, monitor) {
                 tell(out, monitor, reason, told);
             }
         }
     }
-    if sees(&[Kind::PodMonitor, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]) {
-        for monitor in view.resources(Kind::PodMonitor) {
+    if sees(&[Kind::PodMonitor, Kind::Pod, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet]) {
+        for monitor in view.resources(Kind::PodMonitor).filter(|m| stays(m)) {
             if let Some((reason, told)) = of_pods(view, monitor) {
                 tell(out, monitor, reason, told);
             }
         }
     }
+}
+
+/// Whether an object is not about to go.
+pub(super) fn stays(monitor: &Resource) -> bool {
+    monitor.meta.deleting.is_none()
 }
 
 fn tell(out: &mut Verdicts, monitor: &Resource, reason: &'static str, told: String) {
@@ -157,7 +148,10 @@ fn of_services(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, Str
         view.ready_endpoints(&s.meta.namespace, &s.meta.name).is_none_or(|n| n > 0)
     };
     // Nobody runs where a target is scaled to zero.
-    let wanted = |s: &&&Resource| view.selected_workloads(s).any(|w| w.desired > 0);
+    let wanted = |s: &&&Resource| {
+        view.selected_workloads(s).any(|w| w.desired > 0)
+            || view.selected_pods(s).any(|pod| view.counts(pod, &roll_up(view.world, pod)))
+    };
     let any_ready = selected.iter().any(|s| ready(&s));
     let idle = !selected.iter().any(|s| wanted(&s)) && view.sees(Kind::Deployment);
     if any_ready || idle {
@@ -171,7 +165,14 @@ fn of_services(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, Str
 fn of_pods(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, String)> {
     let selected: Vec<&Workload> = workloads(view, monitor).collect();
     if selected.is_empty() {
-        return Some(("no_match", "selects the pods of no workload".to_owned()));
+        // Pods of somebody's own kind, or with labels that were added to them.
+        let wanted = monitor.body.at("spec.selector");
+        let mut pods = view.all_pods().map(|(pod, _)| pod);
+        let some = pods.any(|pod| {
+            looks_into(monitor, &pod.meta.namespace) && selects(wanted, &pod.meta.labels)
+        });
+        let told = || ("no_match", "selects the pods of no workload".to_owned());
+        return (!some).then(told);
     }
     let ports = monitor.body.items("spec.podMetricsEndpoints").iter().map(|e| e.text("port"));
     let has = |port: &Text| {
@@ -182,56 +183,6 @@ fn of_pods(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, String)
     let told =
         format!("none of the {} workloads that it selects has a port {missing}", selected.len());
     Some(("port_missing", told))
-}
-
-/// The fields of a Prometheus that select objects of a kind, and their namespaces.
-fn fields(kind: Kind) -> (&'static str, &'static str) {
-    match kind {
-        Kind::PodMonitor => ("spec.podMonitorSelector", "spec.podMonitorNamespaceSelector"),
-        Kind::Probe => ("spec.probeSelector", "spec.probeNamespaceSelector"),
-        Kind::PrometheusRule => ("spec.ruleSelector", "spec.ruleNamespaceSelector"),
-        Kind::ScrapeConfig => ("spec.scrapeConfigSelector", "spec.scrapeConfigNamespaceSelector"),
-        _ => ("spec.serviceMonitorSelector", "spec.serviceMonitorNamespaceSelector"),
-    }
-}
-
-/// Whether a Prometheus selects an object. An absent selector selects none, an absent one of namespaces its own.
-fn selected_by(view: &View<'_>, server: &Resource, object: &Resource) -> bool {
-    let (objects, namespaces) = fields(object.kind);
-    let namespace = match server.body.at(namespaces) {
-        Value::Null => server.meta.namespace == object.meta.namespace,
-        selector => {
-            let found = view.world.namespaces.get("", &object.meta.namespace);
-            selects(selector, &found.map_or_else(Labelled::default, |n| n.meta.labels.clone()))
-        }
-    };
-    namespace && server.body.has(objects) && selects(server.body.at(objects), &object.meta.labels)
-}
-
-fn unselected(view: &View<'_>, out: &mut Verdicts) {
-    let servers: Vec<&Resource> =
-        view.resources_of(&[Kind::Prometheus, Kind::PrometheusAgent, Kind::ThanosRuler]).collect();
-    let may_say = view.sees(Kind::Prometheus) && !servers.is_empty();
-    for object in view.resources_of(UNSELECTED.uses).filter(|o| o.meta.deleting.is_none()) {
-        let (reason, told) = match refusal(object) {
-            Some(why) => ("refused", format!("the operator refuses it: {why}")),
-            None if may_say && !servers.iter().any(|s| selected_by(view, s, object)) => {
-                ("selected_by_none", "no Prometheus selects it".to_owned())
-            }
-            None => continue,
-        };
-        let labels = labels![&object.meta.namespace, object.kind.name(), &object.meta.name, reason];
-        out.push(Verdict::new(Subject::of(object), labels, reason, told).dwell(300));
-    }
-}
-
-/// What the operator says of an object that it did not accept, where it says so.
-fn refusal(object: &Resource) -> Option<String> {
-    let bindings = object.body.items("status.bindings").iter();
-    let conditions = bindings.flat_map(|b| b.items("conditions"));
-    let mut refused =
-        conditions.filter(|c| c.text("type") == "Accepted" && c.text("status") == "False");
-    refused.next().map(|c| c.text("message").to_string())
 }
 
 /// Whether a workload's pods say that they have metrics.
@@ -285,11 +236,11 @@ fn rules(view: &View<'_>, out: &mut Readings) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value as Json, json};
+    use serde_json::json;
 
     use super::*;
     use crate::layers::fixtures::{
-        deployment, objects, readings, reasons, resource, service, slice,
+        ago, deployment, objects, pod_of, readings, reasons, resource, service, slice,
     };
 
     fn monitor(app: &str, port: &str) -> Resource {
@@ -317,6 +268,16 @@ mod tests {
         assert_eq!(told(monitor("web", "metrics"), &[true], 1), ["port_missing"]);
         assert_eq!(told(monitor("web", "http"), &[false], 1), ["no_endpoints"]);
         assert!(told(monitor("web", "http"), &[], 0).is_empty(), "scaled to zero");
+        let of_its_own = objects![
+            monitor("web", "http"),
+            service("web"),
+            slice("web", &[false]),
+            pod_of("web", "web-0")
+        ];
+        assert_eq!(reasons(&TARGETS, of_its_own), ["no_endpoints"], "no workload, but pods");
+        let mut leaving = monitor("gone", "http");
+        leaving.meta.deleting = Some(ago(0));
+        assert!(told(leaving, &[true], 1).is_empty());
         let pods = |port: &str| {
             resource(
                 Kind::PodMonitor,
@@ -331,33 +292,8 @@ mod tests {
         );
         assert!(reasons(&TARGETS, objects![pods("http"), deployment("web", 1, 1)]).is_empty());
         assert_eq!(reasons(&TARGETS, objects![pods("http")]), ["no_match"]);
-    }
-
-    #[test]
-    fn selection_follows_the_operators_rules() {
-        let server = |spec: Json| resource(Kind::Prometheus, "main", json!({ "spec": spec }));
-        let told =
-            |spec: Json| reasons(&UNSELECTED, objects![monitor("web", "http"), server(spec)]);
-        assert_eq!(told(json!({})), ["selected_by_none"], "an absent selector selects none");
-        assert!(
-            told(json!({"serviceMonitorSelector": {}})).is_empty(),
-            "the empty one selects all"
-        );
-        assert_eq!(
-            told(json!({"serviceMonitorSelector": {"matchLabels": {"team": "b"}}})),
-            ["selected_by_none"]
-        );
-        assert!(
-            reasons(&UNSELECTED, objects![monitor("web", "http")]).is_empty(),
-            "nobody to select it"
-        );
-        let refused = resource(
-            Kind::PrometheusRule,
-            "r",
-            json!({"status": {"bindings": [{"conditions": [
-            {"type": "Accepted", "status": "False", "message": "bad expression"}]}]}}),
-        );
-        assert_eq!(reasons(&UNSELECTED, objects![refused]), ["refused"]);
+        let of_its_own = objects![pods("metrics"), pod_of("web", "web-0")];
+        assert!(reasons(&TARGETS, of_its_own).is_empty(), "pods of somebody's own kind");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) static EVENTS: Signal = Signal {
     unit: Unit::Count,
     labels: &["actor", "severity"],
     reasons: &[],
-    bound: "20 known reporters and other × 2",
+    bound: "23 known reporters and other × 2",
     needs: &[Kind::Event],
     uses: &[],
     profile: Profile::Rate,

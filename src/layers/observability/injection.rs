@@ -30,15 +30,18 @@ pub(super) static GAP: Signal = Signal {
 const INJECT: &str = "instrumentation.opentelemetry.io/inject-";
 const SIDECAR: &str = "sidecar.opentelemetry.io/inject";
 
+/// How the containers begin that the operator adds; the second is that for web servers.
+const INJECTED: &[&str] = &["opentelemetry-auto-instrumentation", "otel-agent-attach-"];
+
 /// What a pod asked for and did not get.
 fn missing(pod: &Pod) -> Option<&'static str> {
-    let asked = |value: &str| !value.is_empty() && value != "false";
+    let asked = |value: &str| !value.is_empty() && !value.eq_ignore_ascii_case("false");
     let has = |begin: &str| pod.containers.iter().any(|c| c.name.starts_with(begin));
     let instrumented = pod.meta.annotations.iter().any(|(key, value)| {
         // The one for SDKs sets variables only, which leave no container.
         key.strip_prefix(INJECT).is_some_and(|language| language != "sdk") && asked(value)
     });
-    if instrumented && !has("opentelemetry-auto-instrumentation") {
+    if instrumented && !INJECTED.iter().any(|begin| has(begin)) {
         return Some("instrumentation");
     }
     (asked(pod.meta.annotations.value(SIDECAR)) && !has("otc-container")).then_some("sidecar")
@@ -56,8 +59,10 @@ fn gap(view: &View<'_>, out: &mut Verdicts) {
         }
     }
     for ((workload, reason), (count, oldest)) in gaps {
-        let told =
-            format!("{count} pods asked for it and run without, such as {}", oldest.meta.name);
+        let told = format!(
+            "{count} pods asked for the {reason} of OpenTelemetry and run without it, such as {}",
+            oldest.meta.name
+        );
         let labels = labels![&workload.namespace, &workload.kind, &workload.name, reason];
         let verdict = Verdict::new(workload.subject(), labels, reason, told);
         out.push(verdict.since(oldest.meta.created).dwell(60));
@@ -80,7 +85,10 @@ mod tests {
         };
         let java = "instrumentation.opentelemetry.io/inject-java";
         assert_eq!(pod(java, "true", "main"), ["instrumentation"]);
-        assert!(pod(java, "false", "main").is_empty());
+        assert!(pod(java, "false", "main").is_empty() && pod(java, "False", "main").is_empty());
+        let nginx = "instrumentation.opentelemetry.io/inject-nginx";
+        assert!(pod(nginx, "true", "otel-agent-attach-nginx").is_empty());
+        assert_eq!(pod(nginx, "true", "main"), ["instrumentation"]);
         assert!(pod(java, "true", "opentelemetry-auto-instrumentation-java").is_empty());
         assert!(pod("instrumentation.opentelemetry.io/inject-sdk", "true", "main").is_empty());
         assert_eq!(pod("sidecar.opentelemetry.io/inject", "true", "main"), ["sidecar"]);

@@ -1,10 +1,10 @@
 //! Which controllers died in silence? Their leader leases say so before anything that they should do is missed.
 
 use crate::labels;
-use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::model::finding::{Severity, Verdict, Verdicts, short_age};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::Resource;
+use crate::model::record::{Resource, Workload};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
@@ -21,7 +21,7 @@ pub(super) static STALE: Signal = Signal {
     reasons: &["control_plane", "controller"],
     bound: "leases × 2 reasons",
     needs: &[Kind::Lease],
-    uses: &[],
+    uses: OWNERS,
     profile: Profile::None,
     read: Read::Rule(stale),
 };
@@ -41,6 +41,9 @@ pub(super) static TRANSITIONS: Signal = Signal {
     read: Read::Counter,
 };
 
+const OWNERS: &[Kind] =
+    &[Kind::Pod, Kind::Node, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet];
+
 /// A lease that nobody has renewed for this long is litter of software that is gone.
 const LITTER: i64 = 86_400;
 
@@ -48,6 +51,26 @@ const LITTER: i64 = 86_400;
 fn elects(lease: &Resource) -> bool {
     let identity = lease.meta.labels.get("apiserver.kubernetes.io/identity").is_some();
     lease.meta.namespace != "kube-node-lease" && !identity
+}
+
+/// Whether the holder was a pod of software that is gone, or scaled to zero: neither it nor a workload that would make
+/// it again is there. Who calls itself otherwise, as after its node, is not known to be gone.
+fn is_gone(view: &View<'_>, holder: &str) -> bool {
+    // `<pod>_<random>`, as most write it.
+    let name = holder.split('_').next().unwrap_or_default();
+    let suffix = name.rsplit_once('-').map_or("", |(_, suffix)| suffix);
+    let random =
+        suffix.len() == 5 && suffix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let ordinal = !suffix.is_empty() && suffix.bytes().all(|b| b.is_ascii_digit());
+    let sees = OWNERS.iter().all(|kind| view.sees(*kind));
+    // It may elect its leader in a namespace other than its own.
+    let makes = |w: &Workload| {
+        name.strip_prefix(w.meta.name.as_str()).is_some_and(|rest| rest.starts_with('-'))
+    };
+    sees && (random || ordinal)
+        && view.world.nodes.get("", name).is_none()
+        && !view.all_pods().any(|(pod, _)| pod.meta.name == name)
+        && !view.counted_workloads().any(makes)
 }
 
 fn stale(view: &View<'_>, out: &mut Verdicts) {
@@ -64,6 +87,9 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
         if holder.is_empty() || age <= 2 * lasts as i64 + 60 || age > LITTER {
             continue;
         }
+        if is_gone(view, holder) {
+            continue;
+        }
         let core = matches!(
             &*lease.meta.name,
             "kube-controller-manager" | "kube-scheduler" | "cloud-controller-manager"
@@ -73,7 +99,10 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
         } else {
             ("controller", Severity::Warning)
         };
-        let told = format!("{holder} has not renewed it for {age} s; it lasts {lasts} s");
+        let told = format!(
+            "its leader {holder} is dead or cut off: it has not renewed this lease of {lasts} s for {}",
+            short_age(age)
+        );
         let labels = labels![&lease.meta.namespace, &lease.meta.name, reason];
         let verdict = Verdict::new(Subject::of(lease), labels, reason, told);
         out.push(verdict.severity(severity).since(renewed).dwell(0));
@@ -94,8 +123,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layers::fixtures::{Counted, ago, objects, reasons, resource};
+    use crate::layers::fixtures::{
+        Counted, ago, deployment, judge, meta, objects, pod_of, reasons, resource, world,
+    };
     use crate::layers::observability::LAYER;
+    use crate::model::record::{Node, Object};
 
     fn lease(name: &str, holder: &str, age: i64, transitions: u32) -> Resource {
         resource(
@@ -111,13 +143,31 @@ mod tests {
     fn a_dead_leader_is_told_and_one_that_left_is_not() {
         let told = |lease| reasons(&STALE, objects![lease]);
         assert_eq!(told(lease("kube-scheduler", "m1", 120, 0)), ["control_plane"]);
-        assert_eq!(told(lease("cert-manager-controller", "p-1", 120, 0)), ["controller"]);
+        assert_eq!(told(lease("cert-manager-controller", "m1.example", 120, 0)), ["controller"]);
         assert!(told(lease("kube-scheduler", "", 120, 0)).is_empty(), "given back");
         assert!(told(lease("kube-scheduler", "m1", 80, 0)).is_empty());
         assert!(told(lease("kube-scheduler", "m1", 200_000, 0)).is_empty(), "litter");
         let mut node = lease("n1", "n1", 120, 0);
         node.meta.namespace = "kube-node-lease".into();
         assert!(told(node).is_empty());
+    }
+
+    #[test]
+    fn a_leader_is_missed_while_somebody_would_run_it() {
+        let told = |holder: &str, more: Vec<Object>| {
+            let all = objects![lease("web", holder, 120, 0)].into_iter().chain(more);
+            reasons(&STALE, all.collect())
+        };
+        let holder = "web-7d9f-x2k4p_0c5f";
+        assert_eq!(told(holder, objects![deployment("web", 1, 0)]), ["controller"]);
+        assert!(told(holder, objects![]).is_empty(), "uninstalled");
+        assert!(told(holder, objects![deployment("web", 0, 0)]).is_empty(), "scaled to zero");
+        assert!(told("web-0", objects![deployment("website", 1, 1)]).is_empty());
+        assert_eq!(told("web-0", objects![pod_of("x", "web-0")]), ["controller"]);
+        let node = Node { meta: meta("", "worker-1", 9000), ..Node::default() };
+        assert_eq!(told("worker-1_0c5f", objects![node]), ["controller"]);
+        let unseen = world(&[Kind::Pod], objects![lease("web", holder, 120, 0)]);
+        assert_eq!(judge(&STALE, &unseen).len(), 1, "nobody knows whether it is gone");
     }
 
     #[test]

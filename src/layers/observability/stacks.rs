@@ -5,7 +5,7 @@ use crate::layers::conditions::words;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::Status;
+use crate::model::record::{Resource, Status};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::value::Value;
@@ -43,8 +43,17 @@ pub(super) static LOKI: Signal = Signal {
     read: Read::Rule(loki),
 };
 
+/// How the parts of Loki begin without which logs are still taken and read.
+const SPARE: &[&str] = &["canary", "memcached", "results-cache", "chunks-cache"];
+
+/// Seconds that a part of Loki may take to start.
+const START: i64 = 600;
+
 fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
-    for server in view.resources_of(UNHEALTHY.uses).filter(|s| s.meta.deleting.is_none()) {
+    // One without replicas is not meant to be available.
+    let meant =
+        |s: &&Resource| s.meta.deleting.is_none() && s.body.number("spec.replicas") != Some(0.0);
+    for server in view.resources_of(UNHEALTHY.uses).filter(meant) {
         let mut tell = |reason, severity, since, dwell, told: String| {
             let labels =
                 labels![&server.meta.namespace, server.kind.name(), &server.meta.name, reason];
@@ -54,18 +63,19 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
         if server.body.is_true("spec.paused") {
             let told = "paused: changes have no effect".to_owned();
             tell("paused", Severity::Info, None, 86_400, told);
-            continue;
         }
         // The status may be `Degraded` besides the usual three, which is read as unknown.
         let available = server.condition("Available").filter(|c| c.status != Status::True);
         if let Some(c) = available {
-            let (reason, severity) = match c.status {
-                Status::False => ("unavailable", Severity::Critical),
-                _ => ("degraded", Severity::Warning),
+            let (reason, severity, dwell) = match c.status {
+                Status::False => ("unavailable", Severity::Critical, 180),
+                // As long as one of its pods may take to come back.
+                _ => ("degraded", Severity::Warning, 300),
             };
-            tell(reason, severity, c.since, 180, words(c));
+            tell(reason, severity, c.since, dwell, words(c));
         }
-        if let Some(c) = server.condition("Reconciled").filter(|c| c.status == Status::False) {
+        let reconciled = server.condition("Reconciled").filter(|c| c.status == Status::False);
+        if let Some(c) = reconciled.filter(|_| !server.body.is_true("spec.paused")) {
             tell("not_reconciled", Severity::Warning, c.since, 300, words(c));
         }
     }
@@ -100,11 +110,17 @@ fn loki(view: &View<'_>, out: &mut Verdicts) {
             "" => "loki",
             component => component,
         };
-        let told = format!("none of the {} pods of its {component} is available", workload.desired);
+        let told =
+            format!("none of the {} pods of Loki's {component} is available", workload.desired);
         let labels = labels![&workload.meta.namespace, component, "down"];
         let subject = View::reference(workload).subject();
         let verdict = Verdict::new(subject, labels, "down", told);
-        out.push(verdict.severity(Severity::Critical).dwell(120));
+        let spare = SPARE.iter().any(|begin| component.starts_with(begin));
+        let severity = if spare { Severity::Warning } else { Severity::Critical };
+        // Loki reads its log of writes again before it is ready.
+        let young = view.age_seconds(workload.meta.created) < START;
+        let dwell = if young || view.in_rollout(workload) { START } else { 120 };
+        out.push(verdict.severity(severity).dwell(dwell));
     }
 }
 
@@ -122,7 +138,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layers::fixtures::{deployment, objects, reasons, resource};
+    use crate::layers::fixtures::{deployment, judge, objects, reasons, resource, world};
     use crate::model::record::{Labelled, Meta, Workload};
 
     #[test]
@@ -146,8 +162,17 @@ mod tests {
                 "{kind} {status}"
             );
         }
-        let paused = resource(Kind::Alertmanager, "main", json!({"spec": {"paused": true}}));
-        assert_eq!(reasons(&UNHEALTHY, objects![paused]), ["paused"]);
+        let paused = |kind: &str, replicas: u32| {
+            let conditions = json!([{"type": kind, "status": "False"}]);
+            let manifest = json!({
+                "spec": {"paused": true, "replicas": replicas},
+                "status": {"conditions": conditions},
+            });
+            reasons(&UNHEALTHY, objects![resource(Kind::Alertmanager, "main", manifest)])
+        };
+        assert_eq!(paused("Reconciled", 1), ["paused"], "by intention");
+        assert_eq!(paused("Available", 1), ["paused", "unavailable"]);
+        assert!(paused("Available", 0).is_empty(), "none is meant to run");
     }
 
     #[test]
@@ -164,9 +189,18 @@ mod tests {
         assert!(reasons(&LOKI, objects![stack("Ready", &["a", "b"], &["c"])]).is_empty());
         assert_eq!(reasons(&LOKI, objects![stack("Degraded", &["a", "b"], &[])]), ["degraded"]);
         assert_eq!(reasons(&LOKI, objects![stack("Pending", &["a"], &["b", "c"])]), ["quorum"]);
-        let base = deployment("loki-read", 2, 0);
-        let labels = Labelled::from([("app.kubernetes.io/name", "loki")]);
-        let part = Workload { meta: Meta { labels, ..base.meta.clone() }, ..base };
-        assert_eq!(reasons(&LOKI, objects![part]), ["down"]);
+        let part = |component: &str, updated| {
+            let base = deployment("loki-x", 2, 0);
+            let labels = Labelled::from([
+                ("app.kubernetes.io/component", component),
+                ("app.kubernetes.io/name", "loki"),
+            ]);
+            let part = Workload { updated, meta: Meta { labels, ..base.meta.clone() }, ..base };
+            let found = judge(&LOKI, &world(&[], objects![part]));
+            (found[0].reason, found[0].severity, found[0].dwell.as_secs())
+        };
+        assert_eq!(part("read", 2), ("down", Severity::Critical, 120));
+        assert_eq!(part("memcached-chunks-cache", 2), ("down", Severity::Warning, 120));
+        assert_eq!(part("read", 1), ("down", Severity::Critical, 600), "in a rollout");
     }
 }

@@ -47,6 +47,13 @@ impl View<'_> {
         }
     }
 
+    /// Whether pods are meant to run on a node and can.
+    #[must_use]
+    pub fn works(&self, node: &Node) -> bool {
+        node.condition("Ready").is_some_and(|c| c.status == Status::True)
+            && matches!(self.node_context(node), None | Some(NodeContext::Cordoned))
+    }
+
     /// Whether a workload is replacing its pods: a new spec not yet observed, or old pods still to be replaced.
     /// Restarts, endpoint churn and slow starts of a workload in a rollout are expected.
     #[must_use]
