@@ -109,7 +109,9 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
             tell(since, "saturated", 900, told);
         }
     }
-    view.resources(Kind::ScaledObject).for_each(|scaler| scaled(scaler, out));
+    for scaler in view.resources(Kind::ScaledObject) {
+        scaled(scaler, out);
+    }
 }
 
 /// What KEDA says of an object that it scales, unless somebody has paused it.

@@ -54,19 +54,13 @@ fn blocking(view: &View<'_>, out: &mut Verdicts) {
                 format!("{healthy} of {desired} needed pods are healthy: no eviction is allowed");
             tell("too_few_healthy", Severity::Warning, since, 600, told);
         } else if desired >= expected {
-            match cordoned(view, budget) {
-                Some(node) => {
-                    let told = format!(
-                        "all of its {expected} pods must stay: the drain of {node} cannot end"
-                    );
-                    tell("blocks_drain", Severity::Warning, None, 900, told);
-                }
-                None => {
-                    let told = format!(
-                        "all of its {expected} pods must stay: no node with one can be drained"
-                    );
-                    tell("never_allows", Severity::Info, since, 600, told);
-                }
+            let told = format!("all of its {expected} pods must stay");
+            if let Some(node) = cordoned(view, budget) {
+                let told = format!("{told}: the drain of {node} cannot end");
+                tell("blocks_drain", Severity::Warning, None, 900, told);
+            } else {
+                let told = format!("{told}: no node with one can be drained");
+                tell("never_allows", Severity::Info, since, 600, told);
             }
         }
     }

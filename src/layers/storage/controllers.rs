@@ -86,7 +86,7 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
             lease.body.text("spec.holderIdentity")
         );
         let labels = labels![&lease.meta.namespace, driver.as_str(), *role];
-        let verdict = Verdict::new(Subject::of(*lease), labels, role, message);
+        let verdict = Verdict::new(Subject::of(lease), labels, role, message);
         out.push(verdict.severity(Severity::Critical).since(*renewed).dwell(3 * lasts + 60));
     }
 }

@@ -66,7 +66,9 @@ fn histories<'a>(view: &'a View<'_>) -> BTreeMap<(&'a Text, &'a Text), Vec<(Time
         }
     }
     claims.retain(|_, times| times.len() >= HISTORY);
-    claims.values_mut().for_each(|times| times.sort_by_key(|(at, s)| (*at, s.meta.uid)));
+    for times in claims.values_mut() {
+        times.sort_by_key(|(at, s)| (*at, s.meta.uid));
+    }
     claims
 }
 
