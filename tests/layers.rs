@@ -219,6 +219,7 @@ fn cannot_be_made(manifest: &Value) -> bool {
 
 /// Series of golden files that a real API server cannot be made to show as they are, with the reason why.
 const NOT_HERE: &[(&str, &str)] = &[
+    ("kubestrata_storage_csi_driver_unregistered", "at the first look every node is young"),
     ("kubestrata_storage_delete_stuck", "a deletion is asked for, and cannot be written"),
     ("kubestrata_storage_volume_full", "no kubelet runs"),
     ("kubestrata_storage_volume_used_ratio", "no kubelet runs"),
