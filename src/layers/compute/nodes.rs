@@ -133,13 +133,18 @@ pub(super) fn observe(o: &Observation<'_>, node: &Node, tallies: &mut Tallies) {
     }
 }
 
-/// A node that joins is not ready until its network is there.
+/// Seconds that a node has to become ready for the first time: its network may come after it.
 const JOINING: i64 = 300;
+
+/// Seconds after its creation within which a kubelet says for the first time that its node is not ready.
+const FIRST_WORD: i64 = 10;
 
 /// The condition of a node that is not ready and ought to be.
 pub(super) fn unready<'a>(view: &View<'_>, node: &'a Node) -> Option<&'a Condition> {
-    let ready = node.condition("Ready").filter(|c| c.status != Status::True);
-    ready.filter(|_| view.age_of(node) >= JOINING)
+    let ready = node.condition("Ready").filter(|c| c.status != Status::True)?;
+    let created = node.meta.created.as_second();
+    let never_was = ready.since.is_some_and(|since| since.as_second() <= created + FIRST_WORD);
+    (!never_was || view.age_of(node) >= JOINING).then_some(ready)
 }
 
 fn not_ready(view: &View<'_>, out: &mut Verdicts) {
@@ -264,8 +269,9 @@ mod tests {
             seen(&NOT_READY, Node { taints: [scaled].into(), ..with(std::slice::from_ref(&lost)) })
                 .is_empty()
         );
-        let joining = Node { meta: meta("", "n1", 100), ..with(&[lost]) };
-        assert!(seen(&NOT_READY, joining).is_empty());
+        let young = |age| Node { meta: meta("", "n1", age), ..with(std::slice::from_ref(&lost)) };
+        assert!(seen(&NOT_READY, young(95)).is_empty(), "it never was ready");
+        assert_eq!(seen(&NOT_READY, young(200)), ["kubelet_lost"], "it was");
     }
 
     #[test]
