@@ -20,7 +20,8 @@ pub(super) static FAILED: Signal = Signal {
     name: "compute_job_failed",
     layer: Layer::Compute,
     help: "Jobs that failed for good, until one of the same CronJob, or of the same name but for its numbered end, \
-           succeeds or the Job goes; retries are no failure, and Helm's and Argo CD's hooks belong to other layers. Healthy is none.",
+           succeeds or the Job goes; retries are no failure, and Helm's and Argo CD's hooks belong to other layers. \
+           Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "workload_kind", "workload", "reason"],
     reasons: &["backoff_limit", "deadline", "pod_failure_policy", "failed_indexes", "other"],
