@@ -113,6 +113,8 @@ macro_rules! layers {
 }
 
 layers!(
+    storage_objects_give_their_exposition Storage,
+    compute_objects_give_their_exposition Compute,
     networking_objects_give_their_exposition Networking,
     observability_objects_give_their_exposition Observability,
     security_objects_give_their_exposition Security,

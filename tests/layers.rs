@@ -219,6 +219,14 @@ fn cannot_be_made(manifest: &Value) -> bool {
 
 /// Series of golden files that a real API server cannot be made to show as they are, with the reason why.
 const NOT_HERE: &[(&str, &str)] = &[
+    ("kubestrata_storage_csi_driver_unregistered", "at the first look every node is young"),
+    ("kubestrata_storage_delete_stuck", "a deletion is asked for, and cannot be written"),
+    ("kubestrata_storage_volume_full", "no kubelet runs"),
+    ("kubestrata_storage_volume_used_ratio", "no kubelet runs"),
+    (
+        "kubestrata_compute_pod_terminating_overdue",
+        "a deletion is asked for, and cannot be written",
+    ),
     ("kubestrata_networking_addresses_low", "the API server counts its own addresses"),
     ("kubestrata_networking_clusterip_used_ratio", "the API server counts its own addresses"),
     ("kubestrata_networking_nodeport_used_ratio", "the API server counts its own ports"),

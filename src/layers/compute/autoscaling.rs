@@ -2,10 +2,10 @@
 //! come.
 
 use crate::labels;
-use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::model::finding::{Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Condition, Event, Object, Resource, Status};
+use crate::model::record::{Event, Object, Resource, Status, Time};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
@@ -20,8 +20,8 @@ pub(super) static HPA: Signal = Signal {
            minimum at night. Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "horizontalpodautoscaler", "reason"],
-    reasons: &["no_metrics", "cannot_scale", "saturated", "scaler_not_ready"],
-    bound: "autoscalers × 4 reasons",
+    reasons: &["no_metrics", "cannot_scale", "saturated", "scaler_not_ready", "scaler_fallback"],
+    bound: "autoscalers × 5 reasons",
     needs: &[Kind::HorizontalPodAutoscaler],
     uses: &[Kind::ScaledObject],
     profile: Profile::None,
@@ -77,23 +77,24 @@ pub(super) fn observe(o: &Observation<'_>, hpa: &Resource, tallies: &mut Tallies
 }
 
 fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
-    for hpa in view.resources(Kind::HorizontalPodAutoscaler).filter(|h| h.meta.deleting.is_none()) {
-        let mut tell = |condition: &Condition, reason, severity, dwell, told: String| {
+    let live = |h: &&Resource| h.meta.deleting.is_none() && h.observed();
+    for hpa in view.resources(Kind::HorizontalPodAutoscaler).filter(live) {
+        let mut tell = |since: Option<Time>, reason, dwell, told: String| {
             let labels = labels![&hpa.meta.namespace, &hpa.meta.name, reason];
             let verdict = Verdict::new(Subject::of(hpa), labels, reason, told);
-            out.push(verdict.severity(severity).since(condition.since).dwell(dwell));
+            out.push(verdict.since(since).dwell(dwell));
         };
         let held = |kind: &str, status: Status| hpa.condition(kind).filter(|c| c.status == status);
         if let Some(c) = held("AbleToScale", Status::False) {
             let told = format!("cannot scale {}: {}", target(hpa), c.message);
-            tell(c, "cannot_scale", Severity::Warning, 120, told);
+            tell(c.since, "cannot_scale", 120, told);
         }
         let active = held("ScalingActive", Status::False);
         // The target stands at zero replicas: somebody switched it off.
         if let Some(c) = active.filter(|c| c.reason != "ScalingDisabled") {
             let told =
                 format!("holds {} where it is, blind ({}): {}", target(hpa), c.reason, c.message);
-            tell(c, "no_metrics", Severity::Warning, 120, told);
+            tell(c.since, "no_metrics", 120, told);
         }
         let max = hpa.body.count("spec.maxReplicas");
         let at_max = max > 0 && hpa.body.count("status.currentReplicas") >= max;
@@ -103,19 +104,32 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
                 "{} runs all of its {max} replicas and its metrics ask for more",
                 target(hpa)
             );
-            tell(c, "saturated", Severity::Warning, 900, told);
+            // The condition is as old as any limit, the minimum at night too.
+            let since = c.since.max(hpa.body.time("status.lastScaleTime"));
+            tell(since, "saturated", 900, told);
         }
     }
     for scaler in view.resources(Kind::ScaledObject) {
-        let paused = scaler.condition("Paused").is_some_and(|c| c.status == Status::True);
-        let ready = scaler.condition("Ready").filter(|c| c.status == Status::False && !paused);
-        if let Some(c) = ready {
-            let hpa = scaler.body.text("status.hpaName");
-            let labels = labels![&scaler.meta.namespace, hpa, "scaler_not_ready"];
-            let told = format!("KEDA cannot scale it: {} ({})", c.message, c.reason);
-            let verdict = Verdict::new(Subject::of(scaler), labels, "scaler_not_ready", told);
-            out.push(verdict.since(c.since).dwell(120));
-        }
+        scaled(scaler, out);
+    }
+}
+
+/// What KEDA says of an object that it scales, unless somebody has paused it.
+fn scaled(scaler: &Resource, out: &mut Verdicts) {
+    let held = |kind: &str, status| scaler.condition(kind).filter(|c| c.status == status);
+    if held("Paused", Status::True).is_some() {
+        return;
+    }
+    let states = [
+        ("scaler_not_ready", held("Ready", Status::False), "KEDA cannot scale it"),
+        ("scaler_fallback", held("Fallback", Status::True), "KEDA holds it at its fallback, blind"),
+    ];
+    for (reason, condition, what) in states {
+        let Some(c) = condition else { continue };
+        let labels = labels![&scaler.meta.namespace, scaler.body.text("status.hpaName"), reason];
+        let told = format!("{what}: {} ({})", c.message, c.reason);
+        let verdict = Verdict::new(Subject::of(scaler), labels, reason, told);
+        out.push(verdict.since(c.since).dwell(120));
     }
 }
 
@@ -155,16 +169,14 @@ fn supply(view: &View<'_>, out: &mut Verdicts) {
         view.world.events.iter().filter(told).max_by_key(|e| (e.last, e.meta.uid))
     };
     let reports = [
-        (
-            "scale_up_failed",
-            &["FailedToScaleUpGroup", "ScaleUpTimedOut", "InsufficientCapacityError"][..],
-        ),
-        ("limit_reached", &["MaxNodesTotalReached"][..]),
+        ("cluster_autoscaler", "scale_up_failed", &["FailedToScaleUpGroup", "ScaleUpTimedOut"][..]),
+        ("cluster_autoscaler", "limit_reached", &["MaxNodesTotalReached"][..]),
+        ("karpenter", "scale_up_failed", &["InsufficientCapacityError"][..]),
     ];
-    for (reason, events) in reports {
+    for (source, reason, events) in reports {
         if let Some(event) = newest(events).filter(|_| waits) {
             let told = format!("nodes do not come while pods wait: {}", event.note);
-            let labels = labels!["cluster_autoscaler", reason];
+            let labels = labels![source, reason];
             let verdict = Verdict::new(Subject::cluster(), labels, reason, told);
             out.push(verdict.since(event.first).dwell(120));
         }
@@ -215,6 +227,37 @@ mod tests {
             let hpa = Object::Resource(Box::new(hpa(kind, status, reason, current)));
             assert_eq!(reasons(&judge(&HPA, &world([hpa]))), expected, "{kind} {reason}");
         }
+    }
+
+    #[test]
+    fn an_autoscaler_is_at_its_maximum_no_longer_than_since_it_scaled_last() {
+        let mut limited = hpa("ScalingLimited", "True", "TooManyReplicas", 5);
+        let told = |hpa: &Resource| {
+            judge(&HPA, &world([Object::Resource(Box::new(hpa.clone()))]))[0].since
+        };
+        assert_eq!(told(&limited), Some(ago(1800)), "as old as its condition");
+        let body = json!({
+            "spec": {"maxReplicas": 5},
+            "status": {"currentReplicas": 5, "lastScaleTime": ago(60).to_string()},
+        });
+        limited.body = crate::model::value::Value::from(&body);
+        assert_eq!(told(&limited), Some(ago(60)));
+    }
+
+    #[test]
+    fn a_scaler_that_is_blind_is_told_unless_it_is_paused() {
+        let told = |conditions| {
+            let body = json!({"status": {"hpaName": "keda-hpa-web", "conditions": conditions}});
+            let scaler = resource(Kind::ScaledObject, "web", body);
+            reasons(&judge(&HPA, &world([Object::Resource(Box::new(scaler))])))
+        };
+        let fallback = json!({"type": "Fallback", "status": "True", "reason": "FallbackExists"});
+        let paused = json!({"type": "Paused", "status": "True"});
+        let not_ready = json!({"type": "Ready", "status": "False"});
+        assert_eq!(told(json!([fallback])), ["scaler_fallback"]);
+        assert_eq!(told(json!([not_ready])), ["scaler_not_ready"]);
+        assert!(told(json!([fallback, paused])).is_empty());
+        assert!(told(json!([{"type": "Fallback", "status": "False"}])).is_empty());
     }
 
     #[test]

@@ -15,11 +15,12 @@ pub(super) static BLOCKING: Signal = Signal {
     name: "compute_pdb_blocking",
     layer: Layer::Compute,
     help: "Disruption budgets that forbid every eviction by design (posture, until a node with their pods is cordoned \
-           for 15 minutes), and those short of healthy pods for 10. Budgets over no pods do not count. Healthy is none.",
+           for 15 minutes), those short of healthy pods for 10, and those that cannot be reckoned. Budgets over no pods \
+           do not count. Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "poddisruptionbudget", "reason"],
-    reasons: &["never_allows", "blocks_drain", "too_few_healthy"],
-    bound: "budgets × 3 reasons",
+    reasons: &["never_allows", "blocks_drain", "too_few_healthy", "sync_failed"],
+    bound: "budgets × 4 reasons",
     needs: &[Kind::PodDisruptionBudget],
     uses: &[Kind::Pod, Kind::Node],
     profile: Profile::None,
@@ -32,34 +33,34 @@ fn blocking(view: &View<'_>, out: &mut Verdicts) {
         let status = |field: &str| budget.body.count(&format!("status.{field}"));
         let (expected, desired) = (status("expectedPods"), status("desiredHealthy"));
         let (healthy, allowed) = (status("currentHealthy"), status("disruptionsAllowed"));
-        if expected == 0 || allowed > 0 {
+        let refused = budget.condition("DisruptionAllowed").filter(|c| c.status == Status::False);
+        let broken = refused.filter(|c| c.reason == "SyncFailed");
+        if broken.is_none() && (expected == 0 || allowed > 0) {
             continue;
         }
-        let condition = budget.condition("DisruptionAllowed");
-        let since = condition.filter(|c| c.status == Status::False).and_then(|c| c.since);
+        let since = refused.and_then(|c| c.since);
         let mut tell = |reason, severity, since, dwell, told: String| {
             let labels = labels![&budget.meta.namespace, &budget.meta.name, reason];
             let verdict = Verdict::new(Subject::of(budget), labels, reason, told);
             out.push(verdict.severity(severity).since(since).dwell(dwell));
         };
-        if healthy < desired {
+        if let Some(condition) = broken {
+            // The counts are those of the last time that it worked.
+            let told =
+                format!("cannot be reckoned, so no eviction is allowed: {}", condition.message);
+            tell("sync_failed", Severity::Warning, since, 600, told);
+        } else if healthy < desired {
             let told =
                 format!("{healthy} of {desired} needed pods are healthy: no eviction is allowed");
             tell("too_few_healthy", Severity::Warning, since, 600, told);
         } else if desired >= expected {
-            match cordoned(view, budget) {
-                Some(node) => {
-                    let told = format!(
-                        "all of its {expected} pods must stay: the drain of {node} cannot end"
-                    );
-                    tell("blocks_drain", Severity::Warning, None, 900, told);
-                }
-                None => {
-                    let told = format!(
-                        "all of its {expected} pods must stay: no node with one can be drained"
-                    );
-                    tell("never_allows", Severity::Info, since, 600, told);
-                }
+            let told = format!("all of its {expected} pods must stay");
+            if let Some(node) = cordoned(view, budget) {
+                let told = format!("{told}: the drain of {node} cannot end");
+                tell("blocks_drain", Severity::Warning, None, 900, told);
+            } else {
+                let told = format!("{told}: no node with one can be drained");
+                tell("never_allows", Severity::Info, since, 600, told);
             }
         }
     }
@@ -106,6 +107,9 @@ mod tests {
         for (budget, expected) in cases {
             assert_eq!(reasons(&judge(&BLOCKING, &world([budget]))), expected);
         }
+        let Object::Resource(mut broken) = budget(0, 0, 0, 0) else { unreachable!() };
+        broken.conditions[0].reason = "SyncFailed".into();
+        assert_eq!(reasons(&judge(&BLOCKING, &world([Object::Resource(broken)]))), ["sync_failed"]);
         let cordoned = Node { unschedulable: true, ..node("n1") };
         let drained = [
             budget(1, 1, 1, 0),

@@ -8,7 +8,7 @@ use super::group::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Meta, Status, Time};
+use crate::model::record::{Job, Meta, Status, Time};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::WorkloadRef;
 use crate::model::view::{STILL_SPEAKS, View, job_workload};
@@ -95,9 +95,18 @@ fn failures(view: &View<'_>, out: &mut Verdicts) {
             add(top(set.kind, &set.meta), Some(first), &note);
         }
     }
-    for job in view.world.jobs.iter().filter(|j| j.active == 0 && j.completed.is_none()) {
+    let ended = |job: &Job| job.condition("Failed").is_some_and(|c| c.status == Status::True);
+    let waits = |job: &&Job| job.active == 0 && job.completed.is_none() && !ended(job);
+    for job in view.world.jobs.iter().filter(waits) {
         if let Some((first, note)) = report(view, Kind::Job, &job.meta) {
             add(job_workload(&job.meta), Some(first), &note);
+        }
+    }
+    for cron in view.world.cron_jobs.iter().filter(|c| !c.suspended) {
+        let report = report(view, Kind::CronJob, &cron.meta);
+        // A later run was made.
+        if let Some((first, note)) = report.filter(|(at, _)| cron.last_scheduled < Some(*at)) {
+            add(top(Kind::CronJob, &cron.meta), Some(first), &note);
         }
     }
     for ((workload, reason), (since, message)) in seen {

@@ -19,8 +19,9 @@ pub(super) static FAILED: Signal = Signal {
     block: "S2.18",
     name: "compute_job_failed",
     layer: Layer::Compute,
-    help: "Jobs that failed for good, until one of the same CronJob succeeds or the Job goes; retries are no failure, \
-           and Helm's and Argo CD's hooks belong to other layers. Healthy is none.",
+    help: "Jobs that failed for good, until one of the same CronJob, or of the same name but for its numbered end, \
+           succeeds or the Job goes; retries are no failure, and Helm's and Argo CD's hooks belong to other layers. \
+           Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "workload_kind", "workload", "reason"],
     reasons: &["backoff_limit", "deadline", "pod_failure_policy", "failed_indexes", "other"],
@@ -61,9 +62,8 @@ fn failed(view: &View<'_>, out: &mut Verdicts) {
     }
     for (workload, job) in newest {
         let failure = job.condition("Failed").filter(|c| c.status == Status::True);
-        let Some(failure) = failure.filter(|_| !view.is_terminating(&job.meta.namespace)) else {
-            continue;
-        };
+        let over = view.is_terminating(&job.meta.namespace) || is_superseded(view, job);
+        let Some(failure) = failure.filter(|_| !over) else { continue };
         let reason = match &*failure.reason {
             "BackoffLimitExceeded" => "backoff_limit",
             "DeadlineExceeded" => "deadline",
@@ -81,6 +81,28 @@ fn failed(view: &View<'_>, out: &mut Verdicts) {
             message: format!("Job {} failed: {}", job.meta.name, failure.message),
         });
     }
+}
+
+/// Whether a newer Job of somebody who makes one after the other by hand has succeeded.
+fn is_superseded(view: &View<'_>, job: &Job) -> bool {
+    let Some(series) = series(&job.meta.name).filter(|_| job.meta.owner.is_none()) else {
+        return false;
+    };
+    view.world.jobs.iter().any(|other| {
+        other.meta.namespace == job.meta.namespace
+            && other.meta.created > job.meta.created
+            && self::series(&other.meta.name) == Some(series)
+            && is(other, "Complete")
+    })
+}
+
+/// What is left of a name without an end that was made up for one run: a number, a date, or what the API server makes
+/// of `generateName`, which has no vowels.
+fn series(name: &str) -> Option<&str> {
+    let (series, end) = name.rsplit_once('-')?;
+    let numbered = end.bytes().any(|b| b.is_ascii_digit());
+    let random = end.len() == 5 && !end.bytes().any(|b| b"aeiou".contains(&b));
+    (numbered || random).then_some(series)
 }
 
 fn is(job: &Job, condition: &str) -> bool {
@@ -128,8 +150,9 @@ fn lateness(view: &View<'_>, cron: &CronJob) -> Option<(&'static str, Time, Stri
         return Some(("not_started", due, format!("was due at {due} and has not started")));
     }
     let succeeded = cron.last_succeeded.unwrap_or(cron.meta.created);
-    let patience = period * 5 / 2;
-    if view.now.duration_since(succeeded) > patience.max(SignedDuration::from_mins(5)) {
+    // Runs that are not due say nothing (a weekend), nor do those that were not started (while it was suspended).
+    let tried = cron.last_scheduled.is_some_and(|last| last > succeeded);
+    if tried && schedule.patience(succeeded).is_some_and(|until| view.now > until) {
         let told = match cron.last_succeeded {
             Some(then) => format!("last succeeded at {then}"),
             None => "has never succeeded".to_owned(),
@@ -139,8 +162,11 @@ fn lateness(view: &View<'_>, cron: &CronJob) -> Option<(&'static str, Time, Stri
     None
 }
 
-/// When a CronJob runs.
-struct Schedule(Crontab);
+/// When a CronJob runs: by the calendar, or again and again after so long.
+enum Schedule {
+    Calendar(Box<Crontab>),
+    Every(SignedDuration),
+}
 
 impl Schedule {
     /// Reads a schedule as Kubernetes does (robfig/cron, standard format): five fields, or a macro such as `@daily`.
@@ -156,6 +182,12 @@ impl Schedule {
             "" => TimeZone::UTC,
             name => TimeZone::get(name).map_err(|_| format!("there is no time zone {name:?}"))?,
         };
+        if let Some(interval) = schedule.trim().strip_prefix("@every ") {
+            let interval: SignedDuration =
+                interval.trim().parse().map_err(|_| format!("{interval:?} is no duration"))?;
+            // Whole seconds, and one at least.
+            return Ok(Self::Every(SignedDuration::from_secs(interval.as_secs().max(1))));
+        }
         let fields = match schedule.trim() {
             "@yearly" | "@annually" => "0 0 1 1 *",
             "@monthly" => "0 0 1 * *",
@@ -171,13 +203,25 @@ impl Schedule {
         let name = zone.iana_name().unwrap_or("UTC").to_owned();
         let crontab = cronexpr::parse_crontab_with(&format!("{fields} {name}"), options);
         crontab
-            .map(Self)
+            .map(|crontab| Self::Calendar(Box::new(crontab)))
             .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
     }
 
     /// The first run after `then`.
     fn after(&self, then: Time) -> Option<Time> {
-        self.0.find_next(then).ok().map(|next| next.timestamp())
+        match self {
+            Self::Calendar(crontab) => crontab.find_next(then).ok().map(|next| next.timestamp()),
+            Self::Every(interval) => then.checked_add(*interval).ok(),
+        }
+    }
+
+    /// Until when a success is to be expected after one at `then`: two runs and half the way to the third, five
+    /// minutes at least.
+    fn patience(&self, then: Time) -> Option<Time> {
+        let second = self.after(self.after(then)?)?;
+        let third = self.after(second)?;
+        let until = second + third.duration_since(second) / 2;
+        Some(until.max(then + SignedDuration::from_mins(5)))
     }
 }
 
@@ -246,6 +290,36 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_was_not_due_or_not_started_is_no_failure() {
+        let at = |text: &str| -> Time { text.parse().unwrap() };
+        let weekdays = Schedule::read("0 9 * * 1-5", "").unwrap();
+        // From Friday the second run is Tuesday's.
+        let until = weekdays.patience(at("2026-03-06T09:05:00Z")).unwrap();
+        assert_eq!(until, at("2026-03-10T21:00:00Z"));
+        let hourly = Schedule::read("@hourly", "").unwrap().patience(at("2026-03-02T03:05:00Z"));
+        assert_eq!(hourly, Some(at("2026-03-02T05:30:00Z")));
+        let resumed = cron("*/5 * * * *", 90_100, 90_000);
+        assert_eq!(late(resumed), ["not_started"], "no run since its last success");
+    }
+
+    #[test]
+    fn a_failed_job_made_by_hand_ends_with_the_next_of_its_series() {
+        let by_hand = |name, age, outcome| {
+            let job = job(name, age, outcome, "BackoffLimitExceeded");
+            Job { meta: Meta { owner: None, ..job.meta.clone() }, ..job }
+        };
+        let failed = || by_hand("migrate-20260101", 900, "Failed");
+        assert_eq!(jobs([failed()]), ["backoff_limit"]);
+        assert!(jobs([failed(), by_hand("migrate-20260102", 300, "Complete")]).is_empty());
+        assert_eq!(jobs([failed(), by_hand("restore-7", 300, "Complete")]), ["backoff_limit"]);
+        assert_eq!(jobs([failed(), by_hand("migrate-all", 300, "Complete")]), ["backoff_limit"]);
+        assert_eq!(series("migrate-x7k2p"), Some("migrate"));
+        assert_eq!(series("migrate-bcdfg"), Some("migrate"));
+        assert_eq!(series("migrate-users"), None);
+        assert_eq!(series("migrate"), None);
+    }
+
+    #[test]
     fn schedules_are_read_as_kubernetes_reads_them() {
         let then: Time = "2026-03-02T03:10:00Z".parse().unwrap();
         let cases = [
@@ -257,12 +331,15 @@ mod tests {
             ("0 0 * * SUN", "", "2026-03-08T00:00:00Z"),
             ("0 6 * * *", "Europe/Berlin", "2026-03-02T05:00:00Z"),
             ("TZ=Europe/Berlin 0 6 * * *", "", "2026-03-02T05:00:00Z"),
+            ("@every 1h30m", "", "2026-03-02T04:40:00Z"),
+            ("20/15 * * * *", "", "2026-03-02T03:20:00Z"),
+            ("0 4 1 * MON", "", "2026-03-02T04:00:00Z"),
         ];
         for (schedule, zone, expected) in cases {
             let next = Schedule::read(schedule, zone).unwrap().after(then).unwrap();
             assert_eq!(next.to_string(), expected, "{schedule} {zone}");
         }
-        for schedule in ["", "@reboot", "1 2 3", "99 * * * *"] {
+        for schedule in ["", "@reboot", "1 2 3", "99 * * * *", "@every day"] {
             assert!(Schedule::read(schedule, "").is_err(), "{schedule}");
         }
     }

@@ -19,7 +19,9 @@ mod rollouts;
 mod scheduling;
 mod startup;
 mod terminating;
+mod troubles;
 mod waiting;
+mod zones;
 
 use crate::model::layer::Layer;
 use crate::model::record::Object;
@@ -41,6 +43,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &waiting::WAITING,
         &scheduling::UNSCHEDULABLE,
         &startup::TIME_TO_READY,
+        &startup::STARTUP,
         &probes::FAILURES,
         &probes::UNREADY,
         &kubelets::PROBES,
@@ -49,7 +52,9 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &evictions::NODE_EVICTING,
         &nodes::NOT_READY,
         &nodes::READY_FLAPS,
+        &zones::NOT_READY,
         &nodes::CONDITION,
+        &troubles::TROUBLE,
         &heartbeats::AGE,
         &heartbeats::LATE,
         &creation::FAILURES,

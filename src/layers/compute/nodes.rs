@@ -6,24 +6,25 @@ use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Condition, Node, Status};
+use crate::model::record::{Condition, Node, Phase, Pod, Status};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
-use crate::model::view::View;
+use crate::model::view::{NodeContext, View};
 
 pub(super) static NOT_READY: Signal = Signal {
     block: "S2.11",
     name: "compute_node_not_ready",
     layer: Layer::Compute,
-    help: "Nodes that are not ready outside of maintenance: the kubelet is lost, or says why. Healthy is none.",
+    help: "Nodes that are not ready outside of maintenance: the kubelet is lost, or says why. A node that joins has five \
+           minutes, one that was drained may be switched off. Healthy is none.",
     unit: Unit::Count,
     labels: &["node", "zone", "instance_type", "reason"],
     reasons: &["kubelet_lost", "network", "runtime", "kubelet"],
     bound: "nodes × 4 reasons",
     needs: &[Kind::Node],
-    uses: &[],
+    uses: &[Kind::Pod],
     profile: Profile::None,
     read: Read::Rule(not_ready),
 };
@@ -52,9 +53,9 @@ pub(super) static CONDITION: Signal = Signal {
     unit: Unit::Count,
     labels: &["node", "zone", "instance_type", "reason"],
     reasons: REASONS,
-    bound: "nodes × 8 reasons",
+    bound: "nodes × 9 reasons",
     needs: &[Kind::Node],
-    uses: &[],
+    uses: &[Kind::Pod],
     profile: Profile::None,
     read: Read::Rule(conditions),
 };
@@ -132,11 +133,23 @@ pub(super) fn observe(o: &Observation<'_>, node: &Node, tallies: &mut Tallies) {
     }
 }
 
+/// Seconds that a node has to become ready for the first time: its network may come after it.
+const JOINING: i64 = 300;
+
+/// Seconds after its creation within which a kubelet says for the first time that its node is not ready.
+const FIRST_WORD: i64 = 10;
+
+/// The condition of a node that is not ready and ought to be.
+pub(super) fn unready<'a>(view: &View<'_>, node: &'a Node) -> Option<&'a Condition> {
+    let ready = node.condition("Ready").filter(|c| c.status != Status::True)?;
+    let created = node.meta.created.as_second();
+    let never_was = ready.since.is_some_and(|since| since.as_second() <= created + FIRST_WORD);
+    (!never_was || view.age_of(node) >= JOINING).then_some(ready)
+}
+
 fn not_ready(view: &View<'_>, out: &mut Verdicts) {
     for node in in_service(view) {
-        let Some(ready) = node.condition("Ready").filter(|c| c.status != Status::True) else {
-            continue;
-        };
+        let Some(ready) = unready(view, node) else { continue };
         let message = ready.message.to_ascii_lowercase();
         let reason = match ready.status {
             Status::Unknown => "kubelet_lost",
@@ -169,13 +182,26 @@ fn conditions(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
-/// Nodes that are meant to serve: not those that somebody is taking out. A cordoned node still has pods to keep up.
-fn in_service<'a>(view: &'a View<'a>) -> impl Iterator<Item = &'a Node> {
+/// Nodes that are meant to serve: not those that somebody is taking out. A cordoned node has pods to keep up until it
+/// is drained.
+pub(super) fn in_service<'a>(view: &'a View<'a>) -> impl Iterator<Item = &'a Node> {
     let meant = |node: &&Node| match view.node_context(node) {
-        None | Some(crate::model::view::NodeContext::Cordoned) => true,
+        None => true,
+        Some(NodeContext::Cordoned) => !is_drained(view, node),
         Some(_) => false,
     };
     view.world.nodes.iter().filter(meant)
+}
+
+/// Whether only such pods are left on a node as a drain leaves there.
+fn is_drained(view: &View<'_>, node: &Node) -> bool {
+    let stays = |pod: &Pod| {
+        let owner = pod.meta.owner.as_deref().map_or("", |owner| owner.kind.as_str());
+        matches!(owner, "DaemonSet" | "Node")
+            || pod.mirror
+            || matches!(pod.phase, Phase::Succeeded | Phase::Failed)
+    };
+    view.sees(Kind::Pod) && view.pods_on(&node.meta.name).all(stays)
 }
 
 fn words(condition: &Condition) -> String {
@@ -206,9 +232,9 @@ fn tell(
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{ago, condition, judge, node, reasons, world};
+    use super::super::fixtures::{ago, condition, judge, meta, node, pod, reasons, world};
     use super::*;
-    use crate::model::record::{Object, Taint};
+    use crate::model::record::{Meta, Object, Owner, Taint};
     use crate::model::world::Delta;
 
     fn with(conditions: &[Condition]) -> Node {
@@ -243,8 +269,28 @@ mod tests {
             seen(&NOT_READY, Node { taints: [scaled].into(), ..with(std::slice::from_ref(&lost)) })
                 .is_empty()
         );
-        let cordoned = Node { unschedulable: true, ..with(&[lost]) };
-        assert_eq!(seen(&NOT_READY, cordoned), ["kubelet_lost"]);
+        let young = |age| Node { meta: meta("", "n1", age), ..with(std::slice::from_ref(&lost)) };
+        assert!(seen(&NOT_READY, young(95)).is_empty(), "it never was ready");
+        assert_eq!(seen(&NOT_READY, young(200)), ["kubelet_lost"], "it was");
+    }
+
+    #[test]
+    fn a_cordoned_node_counts_until_it_is_drained() {
+        let lost = condition("Ready", Status::Unknown, "NodeStatusUnknown", 90);
+        let pressed = condition("MemoryPressure", Status::True, "", 90);
+        let cordoned = Node { unschedulable: true, ..with(&[lost, pressed]) };
+        let owned = |kind: &str| {
+            let owner = Owner { kind: kind.into(), name: "web".into(), ..Owner::default() };
+            Pod { meta: Meta { owner: Some(Box::new(owner)), ..pod("a").meta }, ..pod("a") }
+        };
+        let told = |pod: Pod| {
+            let objects = [Object::Node(Box::new(cordoned.clone())), Object::Pod(Box::new(pod))];
+            let world = world(objects);
+            [reasons(&judge(&NOT_READY, &world)), reasons(&judge(&CONDITION, &world))].concat()
+        };
+        assert_eq!(told(owned("ReplicaSet")), ["kubelet_lost", "memory_pressure"]);
+        assert!(told(owned("DaemonSet")).is_empty());
+        assert!(told(Pod { phase: Phase::Succeeded, ..owned("Job") }).is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::group::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{ContainerState, Event, Phase, Pod, Role, Status};
+use crate::model::record::{Container, ContainerState, Event, Phase, Pod, Role, Status};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::{STANDALONE, WorkloadRef};
 use crate::model::tally::Tallies;
@@ -190,8 +190,9 @@ fn unready(view: &View<'_>, out: &mut Verdicts) {
 /// Whether a pod's containers all run and it is not ready all the same, on a node that is. A container that waits or
 /// has ended is told by other signals, a node that is lost by its own.
 fn is_unready(view: &View<'_>, pod: &Pod) -> bool {
-    let runs = |state: &ContainerState| matches!(state, ContainerState::Running { .. });
-    let all_run = pod.containers.iter().filter(|c| c.role == Role::Main).all(|c| runs(&c.state));
+    // One whose startup probe still waits is not late yet: the kubelet ends it when it is.
+    let runs = |c: &Container| c.started && matches!(c.state, ContainerState::Running { .. });
+    let all_run = pod.containers.iter().filter(|c| c.role == Role::Main).all(runs);
     let node = view.world.nodes.get("", &pod.node).and_then(|n| n.condition("Ready"));
     all_run
         && pod.condition("Ready").is_some_and(|c| c.status == Status::False)
@@ -292,6 +293,9 @@ mod tests {
         assert_eq!(reasons(&judge(&UNREADY, &look(&both, Status::True))), ["probe"]);
         assert!(judge(&UNREADY, &look(&both, Status::Unknown)).is_empty());
         let third = running("web-3", Status::True);
-        assert!(judge(&UNREADY, &look(&[bad, good, third], Status::True)).is_empty());
+        assert!(judge(&UNREADY, &look(&[bad.clone(), good, third], Status::True)).is_empty());
+        let mut starting = bad;
+        starting.containers[0].started = false;
+        assert!(judge(&UNREADY, &look(&[starting], Status::True)).is_empty());
     }
 }

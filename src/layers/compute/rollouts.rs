@@ -8,7 +8,7 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Status, Strategy, Workload};
+use crate::model::record::{Node, Pod, Status, Strategy, Workload};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::view::View;
 
@@ -42,7 +42,7 @@ pub(super) static UNAVAILABLE: Signal = Signal {
     reasons: &["none_available", "short"],
     bound: "workloads × 2 reasons",
     needs: WORKLOADS,
-    uses: &[],
+    uses: &[Kind::Pod, Kind::Node],
     profile: Profile::None,
     read: Read::Rule(unavailable),
 };
@@ -73,7 +73,7 @@ pub(super) static STALLED: Signal = Signal {
     reasons: &["deadline_exceeded", "not_replaced", "not_observed"],
     bound: "workloads × 3 reasons",
     needs: WORKLOADS,
-    uses: &[],
+    uses: &[Kind::Pod],
     profile: Profile::None,
     read: Read::Rule(stalled),
 };
@@ -115,7 +115,7 @@ fn active(view: &View<'_>, out: &mut Readings) {
 }
 
 fn unavailable(view: &View<'_>, out: &mut Verdicts) {
-    for w in short(view) {
+    for w in short(view).filter(|w| w.desired - w.available > excused(view, w)) {
         // During a rollout it may lack what its strategy allows; a Recreate lacks all of them for a while.
         let rolling = view.in_rollout(w);
         let allowed = if rolling { w.max_unavailable } else { 0 };
@@ -138,6 +138,16 @@ fn unavailable(view: &View<'_>, out: &mut Verdicts) {
             message: format!("{} of {} pods are available", w.available, w.desired),
         });
     }
+}
+
+/// A DaemonSet's pods on nodes that are not ready: it wants them all the same, and the nodes have signals of their own.
+fn excused(view: &View<'_>, w: &Workload) -> u32 {
+    if w.kind != Kind::DaemonSet {
+        return 0;
+    }
+    let lost = |node: &Node| node.condition("Ready").is_some_and(|c| c.status != Status::True);
+    let pods = view.pods_of(&View::reference(w)).map(|pod| view.world.nodes.get("", &pod.node));
+    pods.filter(|node| node.is_some_and(lost)).count() as u32
 }
 
 fn stalled(view: &View<'_>, out: &mut Verdicts) {
@@ -177,21 +187,35 @@ fn stall(view: &View<'_>, w: &Workload) -> Option<Stall> {
     // A Deployment says so itself; the others only stand still.
     let stands = matches!(w.kind, Kind::StatefulSet | Kind::DaemonSet)
         && view.in_rollout(w)
-        && w.strategy == Strategy::RollingUpdate;
+        && w.strategy == Strategy::RollingUpdate
+        && !moves(view, w);
     stands.then(|| {
         let told = format!(
             "{} of {} pods have the new revision, {} are ready",
             w.updated, w.desired, w.ready
         );
-        ("not_replaced", None, SignedDuration::from_mins(10), told)
+        ("not_replaced", None, SignedDuration::from_mins(10) - MOVES, told)
     })
+}
+
+/// How long a pod that was made anew counts as a step of its rollout.
+const MOVES: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether a pod of the workload was made lately, or is going within its grace period.
+fn moves(view: &View<'_>, w: &Workload) -> bool {
+    let since = view.now - MOVES;
+    let step =
+        |pod: &Pod| pod.meta.created > since || pod.meta.deleting.is_some_and(|due| due > view.now);
+    view.pods_of(&View::reference(w)).any(step)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{condition, deployment, judge, meta, read, reasons, world};
+    use super::super::fixtures::{
+        ago, condition, deployment, judge, meta, node, read, reasons, world,
+    };
     use super::*;
-    use crate::model::record::{Meta, Object};
+    use crate::model::record::{Meta, Object, Owner};
 
     fn seen(signal: &Signal, w: Workload) -> Vec<&'static str> {
         reasons(&judge(signal, &world([Object::Workload(Box::new(w))])))
@@ -251,6 +275,51 @@ mod tests {
         for (workload, expected) in cases {
             assert_eq!(seen(&STALLED, workload.clone()), expected, "{workload:?}");
         }
+    }
+
+    /// A pod of this age, on `n1`, of the workload `web` of this kind.
+    fn pod_of(kind: &str, age: i64) -> Pod {
+        let owner = Owner { kind: kind.into(), name: "web".into(), ..Owner::default() };
+        let meta = Meta { owner: Some(Box::new(owner)), ..meta("shop", "web-0", age) };
+        Pod { meta, node: "n1".into(), ..Pod::default() }
+    }
+
+    #[test]
+    fn a_rollout_that_replaces_a_pod_now_and_then_is_not_stalled() {
+        let rolling = Workload { revisions_differ: true, updated: 1, ..stateful() };
+        let going = Meta { deleting: Some(ago(-30)), ..pod_of("StatefulSet", 9000).meta };
+        let cases = [
+            (pod_of("StatefulSet", 9000), vec!["not_replaced"]),
+            (pod_of("StatefulSet", 60), vec![]),
+            (Pod { meta: going, ..pod_of("StatefulSet", 9000) }, vec![]),
+        ];
+        for (pod, expected) in cases {
+            let set = Object::Workload(Box::new(rolling.clone()));
+            let world = world([set, Object::Pod(Box::new(pod.clone()))]);
+            assert_eq!(reasons(&judge(&STALLED, &world)), expected, "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_set_does_not_lack_what_a_lost_node_cannot_run() {
+        let daemons = Workload { kind: Kind::DaemonSet, available: 2, ..deployment() };
+        let told = |node: Node| {
+            let set = Object::Workload(Box::new(daemons.clone()));
+            let pod = Object::Pod(Box::new(pod_of("DaemonSet", 9000)));
+            reasons(&judge(&UNAVAILABLE, &world([set, pod, Object::Node(Box::new(node))])))
+        };
+        let lost = condition("Ready", Status::Unknown, "NodeStatusUnknown", 90);
+        assert!(told(Node { conditions: [lost].into(), ..node("n1") }).is_empty());
+        assert_eq!(told(node("n1")), ["short"]);
+    }
+
+    #[test]
+    fn a_replica_set_of_its_own_never_rolls() {
+        let lacking = Workload { updated: 0, available: 2, max_unavailable: 1, ..deployment() };
+        let lacking = Workload { kind: Kind::ReplicaSet, ..lacking };
+        let world = world([Object::Workload(Box::new(lacking))]);
+        assert_eq!(reasons(&judge(&UNAVAILABLE, &world)), ["short"]);
+        assert!(read(&ACTIVE, &world).is_empty());
     }
 
     #[test]

@@ -2,27 +2,36 @@
 
 use jiff::SignedDuration;
 
-use super::group::{Groups, OWNERS, Telling};
+use super::group::{Groups, Telling};
 use crate::model::finding::{Severity, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Phase, Pod, Status};
+use crate::model::record::{Condition, Phase, Pod, Status};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::text::Text;
-use crate::model::view::View;
+use crate::model::view::{STILL_SPEAKS, View};
 
 pub(super) static UNSCHEDULABLE: Signal = Signal {
     block: "S2.7",
     name: "compute_unschedulable_pods",
     layer: Layer::Compute,
     help: "Workloads with pods that have no node, by what the nodes lack as the scheduler says it; binding: a volume \
-           is waited for. Gated pods do not count. Healthy is none.",
+           is waited for. Gated pods do not count, nor, for five minutes, those for which an autoscaler brings a node. \
+           Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "workload_kind", "workload", "reason"],
     reasons: REASONS,
-    bound: "workloads × 22 reasons",
+    bound: "workloads × 23 reasons",
     needs: &[Kind::Pod],
-    uses: OWNERS,
+    uses: &[
+        Kind::Event,
+        Kind::ReplicaSet,
+        Kind::Job,
+        Kind::Deployment,
+        Kind::StatefulSet,
+        Kind::DaemonSet,
+        Kind::CronJob,
+    ],
     profile: Profile::None,
     read: Read::Rule(unschedulable),
 };
@@ -111,6 +120,19 @@ fn weight(reason: &str) -> u8 {
     u8::from(!matches!(reason, "cordoned" | "taint" | "affinity"))
 }
 
+/// How long an autoscaler that answered a pod may take to bring the node.
+const NODE_COMES: i64 = 300;
+
+/// Whether an autoscaler says that it brings a node for the pod (cluster-autoscaler, Karpenter), and may still do so.
+fn node_comes(view: &View<'_>, pod: &Pod, refused: &Condition) -> bool {
+    let answers = ["TriggeredScaleUp", "Nominated", "NotTriggerScaleUp"];
+    let said = view.recent_events(Kind::Pod, &pod.meta, STILL_SPEAKS);
+    let last = said.filter(|event| answers.contains(&event.reason.as_str())).last();
+    let since = refused.since.unwrap_or(pod.meta.created);
+    last.is_some_and(|event| event.reason != "NotTriggerScaleUp")
+        && view.age_seconds(since) < NODE_COMES
+}
+
 fn unschedulable(view: &View<'_>, out: &mut Verdicts) {
     let mut groups = Groups::default();
     let homeless = |pod: &Pod| pod.phase == Phase::Pending && pod.node.is_empty();
@@ -122,6 +144,7 @@ fn unschedulable(view: &View<'_>, out: &mut Verdicts) {
             Some(condition) if condition.reason == "SchedulerError" => {
                 ("scheduler_error", condition.since, condition.message.to_string())
             }
+            Some(condition) if node_comes(view, pod, condition) => continue,
             Some(condition) => {
                 (reason(&condition.message), condition.since, condition.message.to_string())
             }
@@ -147,9 +170,9 @@ fn unschedulable(view: &View<'_>, out: &mut Verdicts) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{condition, judge, pod, reasons, world};
+    use super::super::fixtures::{condition, event, judge, pod, reasons, world};
     use super::*;
-    use crate::model::record::{Condition, Object};
+    use crate::model::record::Object;
 
     #[test]
     #[allow(clippy::too_many_lines)]
@@ -236,6 +259,20 @@ mod tests {
             conditions,
             ..pod("web-1")
         }))
+    }
+
+    #[test]
+    fn a_pod_for_which_a_node_comes_may_wait_for_it() {
+        let told = |age, said: &str| {
+            let refused = condition("PodScheduled", Status::False, "Unschedulable", age);
+            let said = Object::Event(Box::new(event(Kind::Pod, "web-1", said, "")));
+            reasons(&judge(&UNSCHEDULABLE, &world([pending(&[refused]), said])))
+        };
+        assert!(told(120, "TriggeredScaleUp").is_empty());
+        assert!(told(120, "Nominated").is_empty());
+        assert_eq!(told(400, "TriggeredScaleUp"), ["other"]);
+        assert_eq!(told(120, "NotTriggerScaleUp"), ["other"]);
+        assert_eq!(told(120, "FailedScheduling"), ["other"]);
     }
 
     #[test]

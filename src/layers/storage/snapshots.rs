@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::labels;
-use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::model::finding::{Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
@@ -48,6 +48,9 @@ pub(super) static AGE: Signal = Signal {
 /// Snapshots of a claim before a pace can be told from them.
 const HISTORY: usize = 3;
 
+/// Seconds between snapshots below which no schedule makes them.
+const QUICK: i64 = 900;
+
 fn ready(snapshot: &Resource) -> bool {
     snapshot.body.is_true("status.readyToUse")
 }
@@ -63,12 +66,15 @@ fn histories<'a>(view: &'a View<'_>) -> BTreeMap<(&'a Text, &'a Text), Vec<(Time
         }
     }
     claims.retain(|_, times| times.len() >= HISTORY);
-    claims.values_mut().for_each(|times| times.sort_by_key(|(at, s)| (*at, s.meta.uid)));
+    for times in claims.values_mut() {
+        times.sort_by_key(|(at, s)| (*at, s.meta.uid));
+    }
     claims
 }
 
 fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
-    for snapshot in view.resources(Kind::VolumeSnapshot).filter(|s| !ready(s)) {
+    let meant = |s: &&Resource| !ready(s) && s.meta.deleting.is_none();
+    for snapshot in view.resources(Kind::VolumeSnapshot).filter(meant) {
         // An error that stays after a later success is no news: readiness counts first.
         let error = snapshot.body.at("status.error");
         let (reason, since, dwell, words) = if error.has("message") {
@@ -87,11 +93,12 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
         let mut gaps: Vec<i64> =
             times.windows(2).map(|w| w[1].0.as_second() - w[0].0.as_second()).collect();
         gaps.sort_unstable();
-        let median = gaps[gaps.len() / 2].max(60);
+        let median = gaps[gaps.len() / 2];
         let (newest, snapshot) = times[times.len() - 1];
         let age = view.age_seconds(newest);
         let exists = view.world.claims.get(namespace, claim).is_some();
-        if !exists || age * 2 <= median * 5 {
+        // Snapshots in quick succession were made by hand, and nobody promised more of them.
+        if !exists || median < QUICK || age * 2 <= median * 5 {
             continue;
         }
         let message = format!(
@@ -102,7 +109,7 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
         let subject = Subject::new(Kind::PersistentVolumeClaim, namespace, claim);
         let labels = labels![namespace, class, "overdue"];
         let verdict = Verdict::new(subject, labels, "overdue", message);
-        out.push(verdict.severity(Severity::Critical).since(newest).dwell(0));
+        out.push(verdict.since(newest).dwell(0));
     }
 }
 
@@ -154,6 +161,9 @@ mod tests {
         assert_eq!(reasons(&UNHEALTHY, objects![snapshot("a", false, 120, true)]), ["error"]);
         assert_eq!(reasons(&UNHEALTHY, objects![snapshot("a", false, 1000, false)]), ["not_ready"]);
         assert!(reasons(&UNHEALTHY, objects![snapshot("a", true, 1000, true)]).is_empty());
+        let mut leaving = snapshot("a", false, 120, true);
+        leaving.meta.deleting = Some(ago(10));
+        assert!(reasons(&UNHEALTHY, objects![leaving]).is_empty());
     }
 
     #[test]
@@ -161,6 +171,11 @@ mod tests {
         assert!(reasons(&UNHEALTHY, daily(86_000)).is_empty());
         assert_eq!(reasons(&UNHEALTHY, daily(3 * 86_400)), ["overdue"]);
         assert_eq!(readings(&AGE, daily(5000))[0].value, 5000.0);
+        let mut by_hand = objects![claim("data", ClaimPhase::Bound)];
+        for (name, age) in [("a", 86_400), ("b", 86_700), ("c", 87_000)] {
+            by_hand.push(snapshot(name, true, age, false).into());
+        }
+        assert!(reasons(&UNHEALTHY, by_hand).is_empty(), "nobody promised more");
         let no_claim: Vec<Object> = daily(3 * 86_400).into_iter().skip(1).collect();
         assert!(reasons(&UNHEALTHY, no_claim).is_empty(), "its claim is gone");
     }

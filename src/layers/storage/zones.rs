@@ -11,7 +11,7 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Claim, Node, Pod, Status, Volume, VolumePhase, Workload};
+use crate::model::record::{Claim, Node, Pod, Status, Uid, Volume, VolumePhase, Workload};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
@@ -140,7 +140,7 @@ fn unschedulable(view: &View<'_>, verdicts: &mut Verdicts) {
 fn claim_of<'a>(view: &View<'a>, volume: &Volume) -> Option<&'a Claim> {
     let of = volume.claim.as_ref()?;
     let claim = view.world.claims.get(&of.namespace, &of.name)?;
-    (claim.meta.uid == of.uid).then_some(claim)
+    (of.uid == Uid::default() || claim.meta.uid == of.uid).then_some(claim)
 }
 
 /// Whether a pod needs the claim and cannot run for want of a node in the volume's zone.

@@ -89,7 +89,7 @@ pub struct Container {
     pub restarts: u32,
     /// `status.ready`.
     pub ready: bool,
-    /// `status.started`.
+    /// `status.started` is not false: no startup probe is waited for.
     pub started: bool,
     /// The spec requests CPU and memory.
     pub has_requests: bool,

@@ -44,7 +44,7 @@ pub struct Workload {
     pub progress_deadline: u32,
     /// How pods are replaced.
     pub strategy: Strategy,
-    /// Deployment only: how many pods a rollout may lack at once, `maxUnavailable` resolved against `desired`.
+    /// How many pods a rollout may lack at once, `maxUnavailable` resolved against `desired`.
     pub max_unavailable: u32,
     /// StatefulSet only: ordinals below stay at the old revision.
     pub partition: u32,

@@ -59,6 +59,8 @@ impl View<'_> {
     #[must_use]
     pub fn in_rollout(&self, workload: &Workload) -> bool {
         let replacing = match workload.kind {
+            // It never replaces a pod, and counts none as updated.
+            Kind::ReplicaSet => false,
             Kind::StatefulSet => {
                 workload.revisions_differ
                     && workload.updated < workload.desired.saturating_sub(workload.partition)

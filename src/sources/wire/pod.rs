@@ -273,7 +273,7 @@ fn container(
         registry: texts.text(registry(spec.image.as_deref().unwrap_or_default())),
         restarts: status.map_or(0, |s| s.restart_count),
         ready: status.is_some_and(|s| s.ready),
-        started: status.is_some_and(|s| s.started == Some(true)),
+        started: status.is_some_and(|s| s.started != Some(false)),
         has_requests: requests.is_some_and(|r| r.cpu.is_some() && r.memory.is_some()),
         has_limits: limits.is_some_and(|l| l.memory.is_some()),
         has_probes: spec.liveness_probe.is_some()

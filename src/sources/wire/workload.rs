@@ -103,7 +103,7 @@ impl Wire for WireWorkload {
                 Some("OnDelete") => Strategy::OnDelete,
                 _ => Strategy::RollingUpdate,
             },
-            max_unavailable: max_unavailable(rolling, desired),
+            max_unavailable: max_unavailable(kind, rolling, desired),
             partition: rolling.and_then(|r| r.partition).unwrap_or(0),
             revisions_differ: status.current_revision != status.update_revision,
             revision: revision.and_then(|r| r.parse().ok()).unwrap_or(0),
@@ -116,14 +116,58 @@ impl Wire for WireWorkload {
     }
 }
 
-/// `maxUnavailable` in pods: a percentage is rounded down (apps/v1 RollingUpdateDeployment), 25 % where absent.
-fn max_unavailable(rolling: Option<&RollingUpdate>, desired: u32) -> u32 {
-    let percent = |p: u32| (u64::from(desired) * u64::from(p) / 100) as u32;
+/// `maxUnavailable` in pods. Of a Deployment a percentage is rounded down, and 25 % where absent; a DaemonSet's is
+/// rounded up, a StatefulSet's is one at least, and both replace one pod at a time where it is absent.
+fn max_unavailable(kind: Kind, rolling: Option<&RollingUpdate>, desired: u32) -> u32 {
+    let hundredths = |p: u32| u64::from(desired) * u64::from(p);
+    let percent = |p: u32| match kind {
+        Kind::DaemonSet => hundredths(p).div_ceil(100) as u32,
+        Kind::StatefulSet => (hundredths(p) / 100).max(1) as u32,
+        _ => (hundredths(p) / 100) as u32,
+    };
     match rolling.and_then(|r| r.max_unavailable.as_ref()) {
         Some(IntOrPercent::Int(n)) => *n,
         Some(IntOrPercent::Percent(text)) => {
             text.strip_suffix('%').and_then(|t| t.parse().ok()).map_or(0, percent)
         }
-        None => percent(25),
+        None if kind == Kind::Deployment => percent(25),
+        None => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::wire::decode;
+
+    #[test]
+    fn a_rollout_may_lack_what_its_kind_allows() {
+        let cases = [
+            (Kind::Deployment, r#"{"spec":{"replicas":10}}"#, 2),
+            (
+                Kind::Deployment,
+                r#"{"spec":{"replicas":3,"strategy":{"rollingUpdate":{"maxUnavailable":"50%"}}}}"#,
+                1,
+            ),
+            (Kind::StatefulSet, r#"{"spec":{"replicas":3}}"#, 1),
+            (
+                Kind::StatefulSet,
+                r#"{"spec":{"replicas":3,"updateStrategy":{"rollingUpdate":{"maxUnavailable":"10%"}}}}"#,
+                1,
+            ),
+            (Kind::DaemonSet, r#"{"status":{"desiredNumberScheduled":9}}"#, 1),
+            (
+                Kind::DaemonSet,
+                r#"{"spec":{"updateStrategy":{"rollingUpdate":{"maxUnavailable":"10%"}}},
+                    "status":{"desiredNumberScheduled":11}}"#,
+                2,
+            ),
+        ];
+        for (kind, json, expected) in cases {
+            let Ok(Object::Workload(w)) = decode(kind, json, &mut Interner::default()) else {
+                panic!("{json}")
+            };
+            assert_eq!(w.max_unavailable, expected, "{kind:?} {json}");
+        }
     }
 }
