@@ -8,6 +8,7 @@ mod gitops;
 mod networking;
 mod observability;
 mod queries;
+mod schedule;
 mod security;
 mod storage;
 mod tooling;
