@@ -224,6 +224,18 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("kubestrata_networking_nodeport_used_ratio", "the API server counts its own ports"),
     ("kubestrata_observability_apiserver", "the API server tells of itself"),
     ("kubestrata_observability_etcd", "the API server tells of itself"),
+    (
+        "kubestrata_tooling_manual_change",
+        "the API server says itself who writes, which is this test",
+    ),
+    (
+        "kubestrata_tooling_forgotten_state{namespace=\"tooling\",kind=\"CronJob\"",
+        "the API server says itself that it was written just now",
+    ),
+    (
+        "kubestrata_tooling_forgotten_state{namespace=\"tooling\",kind=\"PodDisruptionBudget\"",
+        "the API server says itself that it was written just now",
+    ),
 ];
 
 async fn install(client: &Client) {

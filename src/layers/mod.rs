@@ -11,6 +11,7 @@ mod queries;
 mod schedule;
 mod security;
 mod storage;
+mod switches;
 mod tooling;
 
 use crate::model::signal::{LayerSignals, Signal};

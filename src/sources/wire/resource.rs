@@ -288,6 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn a_manager_that_owns_a_switch_is_marked() {
+        let by = |name: &str, fields: serde_json::Value| json!({"manager": name, "time": "2026-01-01T00:00:00Z", "fieldsV1": fields});
+        let paused = resource(
+            Kind::Kustomization,
+            &json!({"metadata": {"name": "apps", "managedFields": [
+                by("a", json!({"f:spec": {"f:suspend": {}}})),
+                by("b", json!({"f:spec": {"f:path": {}}, "f:metadata": {"f:labels": {}}})),
+                by("c", json!({"f:metadata": {"f:annotations": {"f:argocd.argoproj.io/skip-reconcile": {}}}})),
+                by("d", json!(null)),
+            ]}}),
+        );
+        let switches: Vec<bool> = paused.meta.managers.iter().map(|m| m.switch).collect();
+        assert_eq!(switches, [true, false, true, false]);
+    }
+
+    #[test]
     fn odd_values_say_nothing_and_bounds_hold() {
         let deep = (0..200).fold(json!(1), |inner, _| json!({"x": inner}));
         let long = "9".repeat(1 << 20);
