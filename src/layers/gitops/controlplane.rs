@@ -1,7 +1,7 @@
 //! Are the parts of Argo CD and Flux themselves there, and do generators and projects let applications be?
 
 use crate::labels;
-use crate::layers::conditions::{Polarity, bad, words};
+use crate::layers::conditions::{Polarity, bad, one_line, words};
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -58,10 +58,10 @@ pub(super) static PROJECT: Signal = Signal {
 const SETS: &[Kind] = &[Kind::ArgoApplicationSet];
 
 static CONDITIONS: &[Polarity] = &[
-    Polarity::problem(SETS, "ErrorOccurred", 180),
-    Polarity::good(SETS, "ParametersGenerated", 180),
-    Polarity::good(SETS, "ResourcesUpToDate", 180),
-    Polarity::problem(SETS, "InvalidRolloutConfig", 60),
+    Polarity::problem(SETS, "ErrorOccurred", 180).told("error", Severity::Warning),
+    Polarity::good(SETS, "ParametersGenerated", 180).told("parameters", Severity::Warning),
+    Polarity::good(SETS, "ResourcesUpToDate", 180).told("not_up_to_date", Severity::Warning),
+    Polarity::problem(SETS, "InvalidRolloutConfig", 60).told("rollout_config", Severity::Warning),
 ];
 
 fn down(view: &View<'_>, out: &mut Verdicts) {
@@ -87,15 +87,9 @@ fn down(view: &View<'_>, out: &mut Verdicts) {
 fn sets(view: &View<'_>, out: &mut Verdicts) {
     for set in view.resources(Kind::ArgoApplicationSet).filter(|s| s.meta.deleting.is_none()) {
         for (row, condition, dwell) in bad(set, CONDITIONS) {
-            let reason = match row.condition {
-                "ParametersGenerated" => "parameters",
-                "ResourcesUpToDate" => "not_up_to_date",
-                "InvalidRolloutConfig" => "rollout_config",
-                _ => "error",
-            };
-            let labels = labels![&set.meta.namespace, &set.meta.name, reason];
-            let verdict = Verdict::new(Subject::of(set), labels, reason, words(condition));
-            out.push(verdict.since(condition.since).dwell(dwell));
+            let labels = labels![&set.meta.namespace, &set.meta.name, row.reason];
+            let verdict = Verdict::new(Subject::of(set), labels, row.reason, words(condition));
+            out.push(verdict.severity(row.severity).since(condition.since).dwell(dwell));
         }
     }
 }
@@ -110,7 +104,7 @@ fn violations(view: &View<'_>, out: &mut Verdicts) {
         let refused =
             app.conditions.iter().find(|c| c.message.contains("not permitted in project"));
         if let Some(c) = refused {
-            tell("not_permitted", c.since, c.message.to_string());
+            tell("not_permitted", c.since, one_line(&c.message));
         }
         let known = !view.sees(Kind::ArgoAppProject)
             || view.resource(Kind::ArgoAppProject, &app.meta.namespace, project).is_some()

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::labels;
 use crate::layers::conditions::words;
-use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::layers::switches::switched_off;
+use crate::model::finding::{Severity, Verdict, Verdicts, short_age};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::{Resource, Status};
@@ -22,7 +23,7 @@ pub(super) static NOT_READY: Signal = Signal {
     unit: Unit::Count,
     labels: &["namespace", "kind", "name", "reason"],
     reasons: REASONS,
-    bound: "Flux objects × 12 reasons",
+    bound: "Flux objects × 13 reasons",
     needs: &[],
     uses: APPLIED,
     profile: Profile::None,
@@ -96,6 +97,7 @@ const REASONS: &[&str] = &[
     "verification",
     "storage",
     "build",
+    "apply",
     "health_check",
     "dependency",
     "prune",
@@ -119,6 +121,19 @@ const KNOWN: &[(&str, &str)] = &[
     ("ChartPullFailed", "fetch"),
     ("BucketOperationFailed", "fetch"),
     ("StorageOperationFailed", "storage"),
+    ("DirectoryCreationFailed", "storage"),
+    ("StatOperationFailed", "storage"),
+    ("ReadOperationFailed", "storage"),
+    ("ArchiveOperationFailed", "storage"),
+    ("AcquireLockFailed", "storage"),
+    ("SymlinkUpdateFailed", "storage"),
+    ("CacheOperationFailed", "storage"),
+    ("InvalidProviderConfiguration", "authentication"),
+    ("ChartVerificationError", "verification"),
+    ("SourceUnavailable", "source_not_ready"),
+    ("NoSourceArtifact", "source_not_ready"),
+    ("InvalidChartReference", "fetch"),
+    ("ChartPackageError", "build"),
     ("IncludeUnavailable", "dependency"),
     ("DependencyNotReady", "dependency"),
     ("ArtifactFailed", "source_not_ready"),
@@ -126,10 +141,13 @@ const KNOWN: &[(&str, &str)] = &[
     ("BuildFailed", "build"),
     ("ValidationFailed", "build"),
     ("InvalidCELExpression", "build"),
+    ("ReconciliationFailed", "apply"),
     ("HealthCheckFailed", "health_check"),
     ("HealthCheckCanceled", "health_check"),
     ("PruneFailed", "prune"),
     ("InstallFailed", "install"),
+    ("UninstallSucceeded", "install"),
+    ("RollbackSucceeded", "upgrade"),
     ("UpgradeFailed", "upgrade"),
     ("TestFailed", "upgrade"),
     ("RollbackFailed", "upgrade"),
@@ -139,7 +157,7 @@ const KNOWN: &[(&str, &str)] = &[
 /// Objects that are meant to be reconciled, with a status as new as their spec.
 fn live<'a>(view: &'a View<'_>, kinds: &'static [Kind]) -> impl Iterator<Item = &'a Resource> {
     view.resources_of(kinds)
-        .filter(|r| r.meta.deleting.is_none() && !r.body.is_true("spec.suspend") && r.observed())
+        .filter(|r| r.meta.deleting.is_none() && switched_off(r).is_none() && r.observed())
 }
 
 fn labelled(object: &Resource, reason: &str) -> crate::model::reading::Labels {
@@ -237,12 +255,20 @@ pub(super) fn interval(text: &str) -> Option<i64> {
 
 fn overdue(view: &View<'_>, out: &mut Verdicts) {
     for object in live(view, &[Kind::Kustomization]) {
+        // One that fails before it applies anything leaves no entry; that it fails is told.
+        if object.condition("Ready").is_some_and(|c| c.status == Status::False) {
+            continue;
+        }
         let newest = object.body.items("status.history").first();
         let Some(last) = newest.and_then(|h| h.time("lastReconciled")) else { continue };
         let Some(interval) = interval(object.body.text("spec.interval")) else { continue };
         let age = view.age_seconds(last);
         if age > 2 * interval + 300 {
-            let told = format!("was last reconciled {age} s ago; its interval is {interval} s");
+            let told = format!(
+                "was last reconciled {} ago, though its interval is {}: its controller is down or overloaded",
+                short_age(age),
+                short_age(interval)
+            );
             let labels = labels![&object.meta.namespace, &object.meta.name, "overdue"];
             let verdict = Verdict::new(Subject::of(object), labels, "overdue", told);
             out.push(verdict.since(last).dwell(0));
@@ -265,7 +291,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::layers::fixtures::{ago, judge, objects, reasons, resource, world};
+    use crate::layers::fixtures::{ago, condition, judge, objects, reasons, resource, world};
     use crate::model::record::Object;
 
     fn flux(kind: Kind, name: &str, spec: &Value, ready: (&str, &str)) -> Resource {
@@ -331,6 +357,9 @@ mod tests {
         };
         assert_eq!(reasons(&OVERDUE, objects![at(1600)]), ["overdue"]);
         assert!(reasons(&OVERDUE, objects![at(1400)]).is_empty());
+        let mut failing = at(1600);
+        failing.conditions = [condition("Ready", Status::False, "ArtifactFailed", 1500)].into();
+        assert!(reasons(&OVERDUE, objects![failing]).is_empty(), "its source has nothing");
         for (text, expected) in
             [("1h30m", Some(5400)), ("90s", Some(90)), ("5", None), ("x", None), ("", None)]
         {
