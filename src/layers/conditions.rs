@@ -72,9 +72,9 @@ pub(super) fn bad<'a>(
     resource: &'a Resource,
     table: &'static [Polarity],
 ) -> impl Iterator<Item = (&'static Polarity, &'a Condition, i64)> {
-    let rows = table.iter().filter(|row| row.kinds.contains(&resource.kind) && resource.observed());
+    let rows = table.iter().filter(|row| row.kinds.contains(&resource.kind));
     rows.filter_map(|row| {
-        let condition = resource.condition(row.condition)?;
+        let condition = resource.condition(row.condition).filter(|c| resource.is_current(c))?;
         judge(row, condition).map(|dwell| (row, condition, dwell))
     })
 }
@@ -139,6 +139,20 @@ mod tests {
             let found = bad(&gateway, TABLE).map(|(_, _, dwell)| dwell).next();
             assert_eq!(found, expected, "{kind} {status} {reason}");
         }
+    }
+
+    #[test]
+    fn a_condition_of_an_older_spec_is_no_evidence() {
+        let told = |status: i64, own: i64| {
+            let conditions = json!([{"type": "Conflicted", "status": "True",
+                "observedGeneration": own}]);
+            let status = json!({"observedGeneration": status, "conditions": conditions});
+            let mut gateway = resource(Kind::Gateway, "g", json!({"status": status}));
+            gateway.meta.generation = 3;
+            bad(&gateway, TABLE).count()
+        };
+        assert_eq!((told(2, 0), told(3, 0)), (0, 1), "the status says of what it speaks");
+        assert_eq!((told(3, 2), told(-1, 3)), (0, 1), "the condition knows better");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) static DOWN: Signal = Signal {
     block: "S7.7",
     name: "gitops_controller_down",
     layer: Layer::Gitops,
-    help: "Parts of Argo CD and Flux without an available pod: nothing is synced, rendered or told until they are back. \
+    help: "Parts of Argo CD and Flux without an available pod: what they do for GitOps is not done until they are back. \
            Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "component", "reason"],
@@ -77,12 +77,26 @@ fn down(view: &View<'_>, out: &mut Verdicts) {
             component => component,
         };
         let reference = View::reference(workload);
-        let told = format!("none of its {} pods is available", workload.desired);
+        let (severity, lost) = match ENGINES.contains(&component) {
+            true => (Severity::Critical, "nothing that needs it follows Git"),
+            false => (Severity::Warning, "syncs go on without it"),
+        };
+        let told = format!("none of its {} pods is available: {lost}", workload.desired);
         let labels = labels![&workload.meta.namespace, component, reason];
         let verdict = Verdict::new(reference.subject(), labels, reason, told);
-        out.push(verdict.severity(Severity::Critical).dwell(120));
+        out.push(verdict.severity(severity).dwell(120));
     }
 }
+
+/// Parts without which nothing is fetched, rendered or applied.
+const ENGINES: &[&str] = &[
+    "application-controller",
+    "repo-server",
+    "redis",
+    "source-controller",
+    "kustomize-controller",
+    "helm-controller",
+];
 
 fn sets(view: &View<'_>, out: &mut Verdicts) {
     for set in view.resources(Kind::ArgoApplicationSet).filter(|s| s.meta.deleting.is_none()) {
@@ -121,7 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layers::fixtures::{deployment, objects, reasons, resource};
+    use crate::layers::fixtures::{deployment, judge, objects, reasons, resource, world};
     use crate::model::record::{Labelled, Meta, Workload};
 
     #[test]
@@ -133,6 +147,8 @@ mod tests {
         };
         assert_eq!(reasons(&DOWN, objects![part("argocd", 0)]), ["argo"]);
         assert_eq!(reasons(&DOWN, objects![part("flux", 0)]), ["flux"]);
+        let severe = |of| judge(&DOWN, &world(&[], objects![part(of, 0)]))[0].severity;
+        assert_eq!(severe("argocd"), Severity::Critical);
         assert!(reasons(&DOWN, objects![part("argocd", 1)]).is_empty());
         assert!(reasons(&DOWN, objects![part("shop", 0)]).is_empty());
     }

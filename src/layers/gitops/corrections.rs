@@ -144,9 +144,9 @@ pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Ta
 
 fn drifted(view: &View<'_>, out: &mut Verdicts) {
     let live = |r: &&Resource| r.meta.deleting.is_none() && switched_off(r).is_none();
-    for release in view.resources(Kind::HelmRelease).filter(live).filter(|r| r.observed()) {
+    for release in view.resources(Kind::HelmRelease).filter(live) {
         let drifted = release.condition("Drifted").filter(|c| c.status == Status::True);
-        if let Some(condition) = drifted {
+        if let Some(condition) = drifted.filter(|c| release.is_current(c)) {
             let labels = labels![&release.meta.namespace, &release.meta.name, "drifted"];
             let verdict = Verdict::new(Subject::of(release), labels, "drifted", words(condition));
             out.push(verdict.since(condition.since).dwell(300));

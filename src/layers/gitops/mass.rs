@@ -98,7 +98,7 @@ fn pruning(view: &View<'_>, out: &mut Verdicts) {
         deleted_by_set(view, set, out);
     }
     let live = |k: &&Resource| k.meta.deleting.is_none() && switched_off(k).is_none();
-    for object in view.resources(Kind::Kustomization).filter(live).filter(|k| k.observed()) {
+    for object in view.resources(Kind::Kustomization).filter(live) {
         pruned_by_flux(view, object, out);
     }
 }

@@ -172,10 +172,13 @@ fn outlived(app: &Resource) -> bool {
 
 fn remediating(view: &View<'_>, out: &mut Verdicts) {
     let live = |r: &&Resource| r.meta.deleting.is_none() && switched_off(r).is_none();
-    for release in view.resources(Kind::HelmRelease).filter(live).filter(|r| r.observed()) {
+    for release in view.resources(Kind::HelmRelease).filter(live) {
         let newest = release.body.items("status.history").first();
         let status = newest.map_or("", |h| h.text("status"));
-        let ready = release.condition("Ready");
+        let ready = release.condition("Ready").filter(|c| release.is_current(c));
+        if ready.is_none() && !release.observed() {
+            continue;
+        }
         let remedy = |reason: &str| {
             let done = release.condition("Remediated").filter(|c| c.status == Status::True);
             [ready, done].into_iter().flatten().any(|c| c.reason == reason)

@@ -157,7 +157,7 @@ mod tests {
         };
         let labels = Labelled::from([("kustomize.toolkit.fluxcd.io/name", "apps")]);
         let managers = managers.iter().map(manager).collect();
-        Workload { meta: Meta { generation, managers, labels, ..base.meta.clone() }, ..base }
+        Workload { meta: Meta { generation, labels, managers, ..base.meta.clone() }, ..base }
     }
 
     #[test]

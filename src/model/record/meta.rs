@@ -136,6 +136,8 @@ pub struct Condition {
     pub message: Text,
     /// `lastTransitionTime`.
     pub since: Option<Time>,
+    /// Its own `observedGeneration`; 0 where it has none or no signal asks.
+    pub generation: i64,
 }
 
 /// The condition of this type, if the object has it.

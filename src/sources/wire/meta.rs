@@ -292,6 +292,7 @@ pub(super) fn conditions(
             reason: text(texts, c.reason.as_deref()),
             message: message(texts, c.message.as_deref().filter(|_| told)),
             since: c.last_transition_time,
+            generation: 0,
         }
     };
     wire.unwrap_or_default().iter().map(read).collect()

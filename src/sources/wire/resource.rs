@@ -65,12 +65,13 @@ impl Mask {
     }
 }
 
-const CONDITIONS: [&str; 5] = [
+const CONDITIONS: [&str; 6] = [
     "status.conditions.type",
     "status.conditions.status",
     "status.conditions.reason",
     "status.conditions.message",
     "status.conditions.lastTransitionTime",
+    "status.conditions.observedGeneration",
 ];
 
 static MASKS: LazyLock<BTreeMap<Kind, Mask>> =
@@ -131,6 +132,7 @@ pub(super) fn condition(value: &Value) -> Condition {
         reason: value.text("reason").clone(),
         message: value.text("message").clone(),
         since: value.time("lastTransitionTime"),
+        generation: value.number("observedGeneration").map_or(0, |n| n as i64),
     }
 }
 
@@ -272,7 +274,8 @@ mod tests {
                     "ports": [{"name": "http", "port": 80}]},
                 "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4", "ipMode": "VIP"}]},
                     "conditions": [{"type": "Ready", "status": "False", "reason": "No",
-                        "lastTransitionTime": "2026-01-01T00:00:00Z", "extra": 1}]},
+                        "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 4,
+                        "extra": 1}]},
             }),
         );
         assert_eq!(service.meta.labels.value("app"), "web");
@@ -284,7 +287,7 @@ mod tests {
         assert!(!service.body.has("status.conditions"));
         let ready = service.condition("Ready").unwrap();
         assert_eq!((ready.status, &*ready.reason), (Status::False, "No"));
-        assert!(ready.since.is_some());
+        assert!(ready.since.is_some() && ready.generation == 4);
     }
 
     #[test]
