@@ -233,6 +233,18 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("kubestrata_observability_apiserver", "the API server tells of itself"),
     ("kubestrata_observability_etcd", "the API server tells of itself"),
     ("kubestrata_observability_node_metrics", "nobody measures nodes without kubelets"),
+    (
+        "kubestrata_tooling_manual_change",
+        "the API server says itself who writes, which is this test",
+    ),
+    (
+        "kubestrata_tooling_forgotten_state{namespace=\"tooling\",kind=\"CronJob\"",
+        "the API server says itself that it was written just now",
+    ),
+    (
+        "kubestrata_tooling_forgotten_state{namespace=\"tooling\",kind=\"PodDisruptionBudget\"",
+        "the API server says itself that it was written just now",
+    ),
 ];
 
 /// What is wrong with what a layer shows, if anything.

@@ -63,8 +63,7 @@ fn look(objects: &[Value], sight: impl Fn(Kind) -> Option<Availability>) -> Repo
     let now: Time = manifests::NOW.parse().unwrap();
     let earlier = now - jiff::SignedDuration::from_hours(30);
     let opt_in = Kind::ALL.iter().copied().filter(|k| k.is_opt_in()).collect();
-    let mut pipeline =
-        Pipeline::new(Settings { opt_in, ..Settings::default() }, State::default());
+    let mut pipeline = Pipeline::new(Settings { opt_in, ..Settings::default() }, State::default());
     let mut world = World::default();
     let kinds = pipeline.kinds();
     let changes = read(objects);
@@ -152,7 +151,8 @@ fn a_blind_world_is_unknown_and_never_healthy() {
         let report = look(&objects(), |_| Some(blindness));
         sound(&report);
         for signal in &report.signals {
-            let absent = matches!(signal.series, Series::Absent { reason, .. } if reason == blindness);
+            let absent =
+                matches!(signal.series, Series::Absent { reason, .. } if reason == blindness);
             assert!(absent, "{}: {:?}", signal.signal.name, signal.series);
         }
         assert!(report.layers.iter().all(|l| l.health.is_none()), "{blindness:?} is not health");
@@ -265,7 +265,10 @@ proptest! {
 fn objects_without_bodies_say_nothing() {
     let mut objects = objects();
     for object in &mut objects {
-        object.as_object_mut().unwrap().retain(|k, _| ["apiVersion", "kind", "metadata"].contains(&k.as_str()));
+        object
+            .as_object_mut()
+            .unwrap()
+            .retain(|k, _| ["apiVersion", "kind", "metadata"].contains(&k.as_str()));
     }
     let report = look(&objects, |_| None);
     sound(&report);

@@ -42,7 +42,7 @@ pub(super) fn meta(namespace: &str, name: &str, age: i64) -> Meta {
 
 pub(super) fn condition(kind: &str, status: Status, reason: &str, age: i64) -> Condition {
     let (kind, reason) = (kind.into(), reason.into());
-    Condition { kind, status, reason, message: "".into(), since: Some(ago(age)) }
+    Condition { kind, status, reason, since: Some(ago(age)), ..Condition::default() }
 }
 
 /// An object of a kind without a record of its own, from the body of its manifest: in namespace `shop`, an hour old
@@ -71,6 +71,7 @@ pub(super) fn resource(kind: Kind, name: &str, manifest: serde_json::Value) -> R
         reason: c.text("reason").clone(),
         message: c.text("message").clone(),
         since: Some(ago(c.number("age").map_or(1800, |age| age as i64))),
+        generation: c.number("observedGeneration").map_or(0, |n| n as i64),
     });
     Resource {
         kind,

@@ -8,8 +8,10 @@ mod gitops;
 mod networking;
 mod observability;
 mod queries;
+mod schedule;
 mod security;
 mod storage;
+mod switches;
 mod tooling;
 
 use crate::model::signal::{LayerSignals, Signal};

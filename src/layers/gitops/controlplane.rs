@@ -1,7 +1,7 @@
 //! Are the parts of Argo CD and Flux themselves there, and do generators and projects let applications be?
 
 use crate::labels;
-use crate::layers::conditions::{Polarity, bad, words};
+use crate::layers::conditions::{Polarity, bad, one_line, words};
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -13,7 +13,7 @@ pub(super) static DOWN: Signal = Signal {
     block: "S7.7",
     name: "gitops_controller_down",
     layer: Layer::Gitops,
-    help: "Parts of Argo CD and Flux without an available pod: nothing is synced, rendered or told until they are back. \
+    help: "Parts of Argo CD and Flux without an available pod: what they do for GitOps is not done until they are back. \
            Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "component", "reason"],
@@ -58,10 +58,10 @@ pub(super) static PROJECT: Signal = Signal {
 const SETS: &[Kind] = &[Kind::ArgoApplicationSet];
 
 static CONDITIONS: &[Polarity] = &[
-    Polarity::problem(SETS, "ErrorOccurred", 180),
-    Polarity::good(SETS, "ParametersGenerated", 180),
-    Polarity::good(SETS, "ResourcesUpToDate", 180),
-    Polarity::problem(SETS, "InvalidRolloutConfig", 60),
+    Polarity::problem(SETS, "ErrorOccurred", 180).told("error", Severity::Warning),
+    Polarity::good(SETS, "ParametersGenerated", 180).told("parameters", Severity::Warning),
+    Polarity::good(SETS, "ResourcesUpToDate", 180).told("not_up_to_date", Severity::Warning),
+    Polarity::problem(SETS, "InvalidRolloutConfig", 60).told("rollout_config", Severity::Warning),
 ];
 
 fn down(view: &View<'_>, out: &mut Verdicts) {
@@ -77,25 +77,33 @@ fn down(view: &View<'_>, out: &mut Verdicts) {
             component => component,
         };
         let reference = View::reference(workload);
-        let told = format!("none of its {} pods is available", workload.desired);
+        let (severity, lost) = match ENGINES.contains(&component) {
+            true => (Severity::Critical, "nothing that needs it follows Git"),
+            false => (Severity::Warning, "syncs go on without it"),
+        };
+        let told = format!("none of its {} pods is available: {lost}", workload.desired);
         let labels = labels![&workload.meta.namespace, component, reason];
         let verdict = Verdict::new(reference.subject(), labels, reason, told);
-        out.push(verdict.severity(Severity::Critical).dwell(120));
+        out.push(verdict.severity(severity).dwell(120));
     }
 }
+
+/// Parts without which nothing is fetched, rendered or applied.
+const ENGINES: &[&str] = &[
+    "application-controller",
+    "repo-server",
+    "redis",
+    "source-controller",
+    "kustomize-controller",
+    "helm-controller",
+];
 
 fn sets(view: &View<'_>, out: &mut Verdicts) {
     for set in view.resources(Kind::ArgoApplicationSet).filter(|s| s.meta.deleting.is_none()) {
         for (row, condition, dwell) in bad(set, CONDITIONS) {
-            let reason = match row.condition {
-                "ParametersGenerated" => "parameters",
-                "ResourcesUpToDate" => "not_up_to_date",
-                "InvalidRolloutConfig" => "rollout_config",
-                _ => "error",
-            };
-            let labels = labels![&set.meta.namespace, &set.meta.name, reason];
-            let verdict = Verdict::new(Subject::of(set), labels, reason, words(condition));
-            out.push(verdict.since(condition.since).dwell(dwell));
+            let labels = labels![&set.meta.namespace, &set.meta.name, row.reason];
+            let verdict = Verdict::new(Subject::of(set), labels, row.reason, words(condition));
+            out.push(verdict.severity(row.severity).since(condition.since).dwell(dwell));
         }
     }
 }
@@ -110,7 +118,7 @@ fn violations(view: &View<'_>, out: &mut Verdicts) {
         let refused =
             app.conditions.iter().find(|c| c.message.contains("not permitted in project"));
         if let Some(c) = refused {
-            tell("not_permitted", c.since, c.message.to_string());
+            tell("not_permitted", c.since, one_line(&c.message));
         }
         let known = !view.sees(Kind::ArgoAppProject)
             || view.resource(Kind::ArgoAppProject, &app.meta.namespace, project).is_some()
@@ -127,7 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layers::fixtures::{deployment, objects, reasons, resource};
+    use crate::layers::fixtures::{deployment, judge, objects, reasons, resource, world};
     use crate::model::record::{Labelled, Meta, Workload};
 
     #[test]
@@ -139,6 +147,8 @@ mod tests {
         };
         assert_eq!(reasons(&DOWN, objects![part("argocd", 0)]), ["argo"]);
         assert_eq!(reasons(&DOWN, objects![part("flux", 0)]), ["flux"]);
+        let severe = |of| judge(&DOWN, &world(&[], objects![part(of, 0)]))[0].severity;
+        assert_eq!(severe("argocd"), Severity::Critical);
         assert!(reasons(&DOWN, objects![part("argocd", 1)]).is_empty());
         assert!(reasons(&DOWN, objects![part("shop", 0)]).is_empty());
     }

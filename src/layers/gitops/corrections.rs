@@ -2,6 +2,7 @@
 
 use crate::labels;
 use crate::layers::conditions::words;
+use crate::layers::switches::switched_off;
 use crate::model::finding::{Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -10,6 +11,8 @@ use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
 use crate::model::view::View;
+
+use super::changes::revision_of;
 
 pub(super) static ARGO: Signal = Signal {
     block: "S7.5",
@@ -60,6 +63,9 @@ pub(super) static DRIFTED: Signal = Signal {
 
 /// Counts a sync that began since, by itself, at a revision that was there before.
 pub(super) fn observe(o: &Observation<'_>, object: &Resource, tallies: &mut Tallies) {
+    if object.kind == Kind::Kustomization {
+        note_applied(o, object, tallies);
+    }
     if object.kind != Kind::ArgoApplication || !tallies.is_counting(object.kind) {
         return;
     }
@@ -70,46 +76,77 @@ pub(super) fn observe(o: &Observation<'_>, object: &Resource, tallies: &mut Tall
         |r: &Resource, path: &str| r.body.text(&format!("status.operationState.{path}")).clone();
     let (then, now) = (operation(before, "startedAt"), operation(object, "startedAt"));
     let automated = object.body.is_true("status.operationState.operation.initiatedBy.automated");
-    let at = |r: &Resource| {
-        let synced = operation(r, "syncResult.revision");
-        if synced.is_empty() { operation(r, "operation.sync.revision") } else { synced }
+    let at = |r: &'_ Resource| {
+        let state = r.body.at("status.operationState");
+        let synced = revision_of(state.at("syncResult")).into_owned();
+        if synced.is_empty() {
+            revision_of(state.at("operation.sync")).into_owned()
+        } else {
+            synced
+        }
     };
-    if automated && !then.is_empty() && then != now && at(before) == at(object) {
+    let same = at(before) == at(object) && !at(object).is_empty();
+    if automated && !then.is_empty() && then != now && same {
         let labels =
             labels![&object.meta.namespace, object.body.text("spec.project"), &object.meta.name];
         tallies.add(&ARGO, labels, 1);
     }
 }
 
+/// The slot in which is kept when a Kustomization was seen to have applied another revision.
+const APPLIED: &str = "applied";
+
+/// How long events of a new revision may still come after it was applied: they travel on their own.
+const LATE: i64 = 120;
+
+/// Notes when a Kustomization has applied another revision: what it configures then is no correction.
+fn note_applied(o: &Observation<'_>, object: &Resource, tallies: &mut Tallies) {
+    let store = o.world.resources(object.kind);
+    let before = store.and_then(|s| s.get(&object.meta.namespace, &object.meta.name));
+    let revision = |r: &Resource| r.body.text("status.lastAppliedRevision").clone();
+    if before.is_none_or(|b| revision(b) != revision(object)) {
+        let now = u64::try_from(o.now.as_second()).unwrap_or_default();
+        tallies.advance(object.kind, object.meta.uid, APPLIED, now);
+    }
+}
+
+/// What an event of a Kustomization or Helm release says was set back although Git did not change.
+pub(super) fn corrected<'e>(object: &Resource, event: &'e Event) -> Option<&'e str> {
+    if object.kind == Kind::HelmRelease {
+        return (event.reason == "DriftCorrected").then_some(event.note.as_str());
+    }
+    let revision = event.meta.annotations.value("kustomize.toolkit.fluxcd.io/revision");
+    // The very revision that is applied, applied again with changes: somebody had changed them.
+    let same = object.body.text("status.lastAppliedRevision") == revision;
+    let changed = |l: &&str| l.ends_with(" configured") || l.ends_with(" created");
+    event.note.lines().find(changed).filter(|_| same && !revision.is_empty())
+}
+
 /// Counts a correction that an event tells of.
 pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Tallies) {
     let about = &event.regarding;
-    let corrected = match about.kind.as_str() {
-        "HelmRelease" => event.reason == "DriftCorrected",
-        "Kustomization" => {
-            let revision = event.meta.annotations.value("kustomize.toolkit.fluxcd.io/revision");
-            let store = o.world.resources(Kind::Kustomization);
-            let object = store.and_then(|s| s.get(&about.namespace, &about.name));
-            // The very revision that is applied, applied again with changes: somebody had changed them.
-            let same =
-                object.is_some_and(|k| k.body.text("status.lastAppliedRevision") == revision);
-            let changed =
-                event.note.lines().any(|l| l.ends_with(" configured") || l.ends_with(" created"));
-            !revision.is_empty() && same && changed
-        }
-        _ => false,
+    let kind = match about.kind.as_str() {
+        "HelmRelease" => Kind::HelmRelease,
+        "Kustomization" => Kind::Kustomization,
+        _ => return,
     };
-    let count = u64::from(event.count);
-    if corrected {
+    let store = o.world.resources(kind);
+    let Some(object) = store.and_then(|s| s.get(&about.namespace, &about.name)) else { return };
+    let applied = tallies.mark(kind, object.meta.uid, APPLIED);
+    let applied = i64::try_from(applied).unwrap_or(i64::MAX);
+    let new = kind == Kind::Kustomization && event.last.as_second() <= applied.saturating_add(LATE);
+    if corrected(object, event).is_some() && !new {
+        let count = u64::from(event.count);
         let n = tallies.advance(Kind::Event, event.meta.uid, "correction", count);
-        tallies.add(&FLUX, labels![&about.namespace, &about.kind, &about.name], n);
+        tallies.add(&FLUX, labels![&about.namespace, kind.name(), &about.name], n);
     }
 }
 
 fn drifted(view: &View<'_>, out: &mut Verdicts) {
-    for release in view.resources(Kind::HelmRelease).filter(|r| r.observed()) {
+    let live = |r: &&Resource| r.meta.deleting.is_none() && switched_off(r).is_none();
+    for release in view.resources(Kind::HelmRelease).filter(live) {
         let drifted = release.condition("Drifted").filter(|c| c.status == Status::True);
-        if let Some(condition) = drifted {
+        if let Some(condition) = drifted.filter(|c| release.is_current(c)) {
             let labels = labels![&release.meta.namespace, &release.meta.name, "drifted"];
             let verdict = Verdict::new(Subject::of(release), labels, "drifted", words(condition));
             out.push(verdict.since(condition.since).dwell(300));
@@ -147,6 +184,44 @@ mod tests {
             [("shop shop web".to_owned(), 1)],
             "by itself, not by hand"
         );
+    }
+
+    #[test]
+    fn several_sources_have_several_revisions() {
+        let synced = |started: i64, revisions: &[&str]| {
+            let operation = json!({"startedAt": ago(started).to_string(),
+                "syncResult": {"revisions": revisions},
+                "operation": {"initiatedBy": {"automated": true}}});
+            let body =
+                json!({"spec": {"project": "shop"}, "status": {"operationState": operation}});
+            resource(Kind::ArgoApplication, "web", body)
+        };
+        let mut counted = Counted::new(&LAYER, objects![synced(900, &["a", "1"])]);
+        counted.see(synced(700, &["a", "2"]), 700);
+        assert!(counted.totals(&ARGO).is_empty(), "one of them is new");
+        counted.see(synced(600, &["a", "2"]), 600);
+        assert_eq!(counted.totals(&ARGO).len(), 1);
+    }
+
+    #[test]
+    fn events_that_come_late_for_a_new_revision_are_no_corrections() {
+        let apps = |revision: &str| {
+            let status = json!({"status": {"lastAppliedRevision": revision}});
+            resource(Kind::Kustomization, "apps", status)
+        };
+        let told = |last| {
+            let note = "Deployment/shop/web configured";
+            let about = (Kind::Kustomization, "apps");
+            let mut event = event(about, "Progressing", note, last, last);
+            event.count = 1;
+            let key = "kustomize.toolkit.fluxcd.io/revision";
+            event.meta.annotations = Labelled::from([(key, "main@b")]);
+            let mut counted = Counted::new(&LAYER, objects![apps("main@a")]);
+            counted.see(apps("main@b"), 900).see(event, last);
+            counted.totals(&FLUX).len()
+        };
+        assert_eq!(told(890), 0, "the revision brought it");
+        assert_eq!(told(300), 1);
     }
 
     #[test]

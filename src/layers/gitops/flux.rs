@@ -2,16 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
+
 use crate::labels;
-use crate::layers::conditions::words;
-use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::layers::conditions::{one_line, words};
+use crate::layers::switches::switched_off;
+use crate::model::finding::{Severity, Verdict, Verdicts, short_age};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Resource, Status};
+use crate::model::record::{Event, Resource, Status, Time};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
-use crate::model::view::View;
+use crate::model::view::{STILL_SPEAKS, View};
 
 pub(super) static NOT_READY: Signal = Signal {
     block: "S7.10",
@@ -22,9 +25,19 @@ pub(super) static NOT_READY: Signal = Signal {
     unit: Unit::Count,
     labels: &["namespace", "kind", "name", "reason"],
     reasons: REASONS,
-    bound: "Flux objects × 12 reasons",
+    bound: "Flux objects × 13 reasons",
     needs: &[],
-    uses: APPLIED,
+    uses: &[
+        Kind::GitRepository,
+        Kind::OciRepository,
+        Kind::HelmRepository,
+        Kind::HelmChart,
+        Kind::Bucket,
+        Kind::Kustomization,
+        Kind::HelmRelease,
+        Kind::FluxInstance,
+        Kind::ResourceSet,
+    ],
     profile: Profile::None,
     read: Read::Rule(not_ready),
 };
@@ -96,6 +109,7 @@ const REASONS: &[&str] = &[
     "verification",
     "storage",
     "build",
+    "apply",
     "health_check",
     "dependency",
     "prune",
@@ -119,6 +133,19 @@ const KNOWN: &[(&str, &str)] = &[
     ("ChartPullFailed", "fetch"),
     ("BucketOperationFailed", "fetch"),
     ("StorageOperationFailed", "storage"),
+    ("DirectoryCreationFailed", "storage"),
+    ("StatOperationFailed", "storage"),
+    ("ReadOperationFailed", "storage"),
+    ("ArchiveOperationFailed", "storage"),
+    ("AcquireLockFailed", "storage"),
+    ("SymlinkUpdateFailed", "storage"),
+    ("CacheOperationFailed", "storage"),
+    ("InvalidProviderConfiguration", "authentication"),
+    ("ChartVerificationError", "verification"),
+    ("SourceUnavailable", "source_not_ready"),
+    ("NoSourceArtifact", "source_not_ready"),
+    ("InvalidChartReference", "fetch"),
+    ("ChartPackageError", "build"),
     ("IncludeUnavailable", "dependency"),
     ("DependencyNotReady", "dependency"),
     ("ArtifactFailed", "source_not_ready"),
@@ -126,20 +153,22 @@ const KNOWN: &[(&str, &str)] = &[
     ("BuildFailed", "build"),
     ("ValidationFailed", "build"),
     ("InvalidCELExpression", "build"),
+    ("ReconciliationFailed", "apply"),
     ("HealthCheckFailed", "health_check"),
     ("HealthCheckCanceled", "health_check"),
     ("PruneFailed", "prune"),
     ("InstallFailed", "install"),
+    ("UninstallSucceeded", "install"),
+    ("RollbackSucceeded", "upgrade"),
     ("UpgradeFailed", "upgrade"),
     ("TestFailed", "upgrade"),
     ("RollbackFailed", "upgrade"),
     ("UninstallFailed", "upgrade"),
 ];
 
-/// Objects that are meant to be reconciled, with a status as new as their spec.
+/// Objects that are meant to be reconciled.
 fn live<'a>(view: &'a View<'_>, kinds: &'static [Kind]) -> impl Iterator<Item = &'a Resource> {
-    view.resources_of(kinds)
-        .filter(|r| r.meta.deleting.is_none() && !r.body.is_true("spec.suspend") && r.observed())
+    view.resources_of(kinds).filter(|r| r.meta.deleting.is_none() && switched_off(r).is_none())
 }
 
 fn labelled(object: &Resource, reason: &str) -> crate::model::reading::Labels {
@@ -152,13 +181,48 @@ fn name(object: &Resource) -> Name<'_> {
     (object.kind.name(), &object.meta.namespace, &object.meta.name)
 }
 
+/// What an object fails at, in its controller's words.
+struct Failure {
+    reason: Text,
+    told: String,
+    since: Option<Time>,
+}
+
+/// Why an object is not ready. Each new attempt makes it unknown, and dates its condition anew: then what its events
+/// have told since it last went well says how long it fails.
+fn failure(view: &View<'_>, object: &Resource) -> Option<Failure> {
+    let ready = object.condition("Ready").filter(|c| object.is_current(c))?;
+    let events: Vec<&Event> = view.recent_events(object.kind, &object.meta, LATELY).collect();
+    let well = events.iter().filter(|e| !e.warning).map(|e| e.last).max();
+    let failed = events.iter().filter(|e| e.warning && well.is_none_or(|well| e.last > well));
+    let begun = |event: &Event| well.map_or(event.first, |well| event.first.max(well));
+    match ready.status {
+        Status::True => None,
+        Status::False => {
+            let same = failed.filter(|e| e.reason == ready.reason);
+            let since = same.map(|e| begun(e)).chain(ready.since).min();
+            Some(Failure { reason: ready.reason.clone(), told: words(ready), since })
+        }
+        Status::Unknown => {
+            let failed = failed.filter(|e| KNOWN.iter().any(|(known, _)| e.reason == *known));
+            let last = failed.max_by_key(|e| e.last)?;
+            let still = last.last >= view.now - STILL_SPEAKS;
+            let told =
+                format!("{} ({}); it is being tried again", one_line(&last.note), last.reason);
+            still.then(|| Failure { reason: last.reason.clone(), told, since: Some(begun(last)) })
+        }
+    }
+}
+
+/// How far back events tell since when an object fails.
+const LATELY: SignedDuration = SignedDuration::from_hours(1);
+
 fn not_ready(view: &View<'_>, out: &mut Verdicts) {
-    let failing: Vec<_> = live(view, APPLIED)
-        .filter_map(|o| Some((o, o.condition("Ready").filter(|c| c.status == Status::False)?)))
-        .collect();
+    let failing: Vec<_> =
+        live(view, APPLIED).filter_map(|o| Some((o, failure(view, o)?))).collect();
     let failed: BTreeSet<Name<'_>> = failing.iter().map(|(o, _)| name(o)).collect();
-    for (object, ready) in &failing {
-        let known = KNOWN.iter().find(|(reason, _)| ready.reason == *reason);
+    for (object, failure) in &failing {
+        let known = KNOWN.iter().find(|(reason, _)| failure.reason == *reason);
         let mut reason = known.map_or("other", |(_, r)| r);
         let source = source_of(object).filter(|(kind, namespace, name)| {
             failed
@@ -169,7 +233,7 @@ fn not_ready(view: &View<'_>, out: &mut Verdicts) {
         if reason == "dependency" && dependencies(object).any(|d| failed.contains(&d)) {
             continue;
         }
-        let mut told = words(ready);
+        let mut told = failure.told.clone();
         if let Some((kind, namespace, name)) = source {
             reason = "source_not_ready";
             told = format!("its source {kind} {namespace}/{name} is not ready: {told}");
@@ -177,7 +241,7 @@ fn not_ready(view: &View<'_>, out: &mut Verdicts) {
         let root = !matches!(reason, "source_not_ready" | "dependency");
         let severity = if root { Severity::Warning } else { Severity::Info };
         let verdict = Verdict::new(Subject::of(object), labelled(object, reason), reason, told);
-        out.push(verdict.severity(severity).since(ready.since).dwell(300));
+        out.push(verdict.severity(severity).since(failure.since).dwell(300));
     }
 }
 
@@ -204,7 +268,8 @@ fn dependencies(object: &Resource) -> impl Iterator<Item = Name<'_>> {
 
 fn stalled(view: &View<'_>, out: &mut Verdicts) {
     for object in live(view, APPLIED) {
-        if let Some(c) = object.condition("Stalled").filter(|c| c.status == Status::True) {
+        let stalled = object.condition("Stalled").filter(|c| c.status == Status::True);
+        if let Some(c) = stalled.filter(|c| object.is_current(c)) {
             let told = format!("will not be tried again until its spec changes: {}", words(c));
             let labels = labelled(object, "stalled");
             out.push(
@@ -236,13 +301,21 @@ pub(super) fn interval(text: &str) -> Option<i64> {
 }
 
 fn overdue(view: &View<'_>, out: &mut Verdicts) {
-    for object in live(view, &[Kind::Kustomization]) {
+    for object in live(view, &[Kind::Kustomization]).filter(|k| k.observed()) {
+        // One that fails before it applies anything leaves no entry; that it fails is told.
+        if object.condition("Ready").is_some_and(|c| c.status == Status::False) {
+            continue;
+        }
         let newest = object.body.items("status.history").first();
         let Some(last) = newest.and_then(|h| h.time("lastReconciled")) else { continue };
         let Some(interval) = interval(object.body.text("spec.interval")) else { continue };
         let age = view.age_seconds(last);
         if age > 2 * interval + 300 {
-            let told = format!("was last reconciled {age} s ago; its interval is {interval} s");
+            let told = format!(
+                "was last reconciled {} ago, though its interval is {}: its controller is down or overloaded",
+                short_age(age),
+                short_age(interval)
+            );
             let labels = labels![&object.meta.namespace, &object.meta.name, "overdue"];
             let verdict = Verdict::new(Subject::of(object), labels, "overdue", told);
             out.push(verdict.since(last).dwell(0));
@@ -252,7 +325,8 @@ fn overdue(view: &View<'_>, out: &mut Verdicts) {
 
 fn notification(view: &View<'_>, out: &mut Verdicts) {
     for object in live(view, &[Kind::FluxReceiver, Kind::FluxProvider, Kind::FluxAlert]) {
-        if let Some(c) = object.condition("Ready").filter(|c| c.status == Status::False) {
+        let ready = object.condition("Ready").filter(|c| c.status == Status::False);
+        if let Some(c) = ready.filter(|c| object.is_current(c)) {
             let labels = labelled(object, "not_ready");
             let verdict = Verdict::new(Subject::of(object), labels, "not_ready", words(c));
             out.push(verdict.since(c.since).dwell(300));
@@ -265,7 +339,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::layers::fixtures::{ago, judge, objects, reasons, resource, world};
+    use crate::layers::fixtures::{
+        ago, condition, event, judge, objects, reasons, resource, world,
+    };
     use crate::model::record::Object;
 
     fn flux(kind: Kind, name: &str, spec: &Value, ready: (&str, &str)) -> Resource {
@@ -320,6 +396,50 @@ mod tests {
     }
 
     #[test]
+    fn a_first_failure_is_told_though_the_status_counts_only_successes() {
+        let told = |own: i64| {
+            let ready = json!({"type": "Ready", "status": "False", "reason": "BuildFailed",
+                "observedGeneration": own});
+            let status = json!({"observedGeneration": -1, "conditions": [ready]});
+            let mut apps = resource(Kind::Kustomization, "apps", json!({"status": status}));
+            apps.meta.generation = 2;
+            reasons(&NOT_READY, objects![apps])
+        };
+        assert_eq!(told(2), ["build"]);
+        assert!(told(1).is_empty(), "of an older spec");
+    }
+
+    #[test]
+    fn one_that_is_tried_again_each_minute_still_fails() {
+        let apps = |status: &str, reason: &str| {
+            let ready = json!({"type": "Ready", "status": status, "reason": reason, "age": 20});
+            let status = json!({"conditions": [ready]});
+            resource(Kind::Kustomization, "apps", json!({"status": status}))
+        };
+        let event = |warning, reason: &str, first, last| {
+            let mut event =
+                event((Kind::Kustomization, "apps"), reason, "no such file", first, last);
+            event.warning = warning;
+            event
+        };
+        let told = |objects| {
+            let verdicts = judge(&NOT_READY, &world(&[], objects));
+            verdicts.iter().map(|v| (v.reason, v.since)).collect::<Vec<_>>()
+        };
+        let failed = || event(true, "BuildFailed", 1200, 30);
+        let since = |age| vec![("build", Some(ago(age)))];
+        assert_eq!(told(objects![apps("False", "BuildFailed"), failed()]), since(1200));
+        assert_eq!(told(objects![apps("Unknown", "Progressing"), failed()]), since(1200));
+        let well = |age| event(false, "ReconciliationSucceeded", 3000, age);
+        let between = objects![apps("False", "BuildFailed"), failed(), well(600)];
+        assert_eq!(told(between), since(600), "it went well in between");
+        assert!(told(objects![apps("Unknown", "Progressing"), failed(), well(10)]).is_empty());
+        assert!(told(objects![apps("True", "ReconciliationSucceeded"), failed()]).is_empty());
+        let old = event(true, "BuildFailed", 3000, 1500);
+        assert!(told(objects![apps("Unknown", "Progressing"), old]).is_empty());
+    }
+
+    #[test]
     fn a_kustomization_is_overdue_against_its_own_interval() {
         let at = |age: i64| {
             resource(
@@ -331,6 +451,9 @@ mod tests {
         };
         assert_eq!(reasons(&OVERDUE, objects![at(1600)]), ["overdue"]);
         assert!(reasons(&OVERDUE, objects![at(1400)]).is_empty());
+        let mut failing = at(1600);
+        failing.conditions = [condition("Ready", Status::False, "ArtifactFailed", 1500)].into();
+        assert!(reasons(&OVERDUE, objects![failing]).is_empty(), "its source has nothing");
         for (text, expected) in
             [("1h30m", Some(5400)), ("90s", Some(90)), ("5", None), ("x", None), ("", None)]
         {

@@ -4,10 +4,12 @@ mod argo;
 mod changes;
 mod controlplane;
 mod corrections;
+mod fights;
 mod flux;
 mod mass;
 mod operations;
 mod suspended;
+mod windows;
 
 use crate::model::layer::Layer;
 use crate::model::record::Object;
@@ -26,6 +28,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &argo::CONDITION,
         &corrections::ARGO,
         &argo::STALE,
+        &argo::NOT_RECONCILED,
         &controlplane::DOWN,
         &controlplane::APPLICATION_SET,
         &controlplane::PROJECT,
@@ -39,6 +42,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &operations::REMEDIATING,
         &corrections::FLUX,
         &corrections::DRIFTED,
+        &fights::FIGHT,
         &mass::REMOVED,
         &mass::PRUNING,
         &changes::CHANGES,

@@ -1,25 +1,30 @@
 //! Do syncs and releases succeed? The last attempt of each, why it failed, and how long it took.
 
 use crate::labels;
+use crate::layers::conditions::{one_line, words};
+use crate::layers::switches::{skipped, switched_off};
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::Resource;
+use crate::model::record::{Resource, Status};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
+use crate::model::value::Value;
 use crate::model::view::View;
+
+use super::changes::revision_of;
 
 pub(super) static FAILED: Signal = Signal {
     block: "S7.3",
     name: "gitops_argo_operation_failed",
     layer: Layer::Gitops,
     help: "Applications whose last sync failed for 5 minutes, by what refused it, or has run for 15. Argo CD does not \
-           try a failed commit again by itself. Healthy is none.",
+           try a failed commit again by itself. One that is in sync with a newer commit is well. Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "project", "application", "reason"],
     reasons: REASONS,
-    bound: "applications × 9 reasons",
+    bound: "applications × 11 reasons",
     needs: &[Kind::ArgoApplication],
     uses: &[],
     profile: Profile::None,
@@ -64,8 +69,8 @@ pub(super) static REMEDIATING: Signal = Signal {
            the change is not. Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "helmrelease", "reason"],
-    reasons: &["failed", "rolled_back", "stuck"],
-    bound: "Helm releases × 3 reasons",
+    reasons: &["failed", "rolled_back", "uninstalled", "stuck"],
+    bound: "Helm releases × 4 reasons",
     needs: &[Kind::HelmRelease],
     uses: &[],
     profile: Profile::None,
@@ -76,6 +81,8 @@ const REASONS: &[&str] = &[
     "admission",
     "quota",
     "immutable_field",
+    "conflict",
+    "invalid",
     "crd_missing",
     "rbac",
     "hook",
@@ -87,37 +94,66 @@ const REASONS: &[&str] = &[
 /// Words of a failed sync and the reason that they tell; the first that is found decides.
 const WORDS: &[(&str, &str)] = &[
     ("admission webhook", "admission"),
+    ("failed calling webhook", "admission"),
     ("validatingadmissionpolicy", "admission"),
     ("violates podsecurity", "admission"),
     ("exceeded quota", "quota"),
     ("field is immutable", "immutable_field"),
+    ("updates to statefulset spec", "immutable_field"),
+    ("may not change once set", "immutable_field"),
     ("no matches for kind", "crd_missing"),
     ("could not find the requested resource", "crd_missing"),
+    ("crd is installed", "crd_missing"),
     ("is forbidden: user", "rbac"),
-    ("hook", "hook"),
+    ("conflict with", "conflict"),
+    ("the object has been modified", "conflict"),
+    (" is invalid:", "invalid"),
+    ("waiting for completion of hook", "hook"),
     ("timeout", "timeout"),
     ("timed out", "timeout"),
     ("deadline exceeded", "timeout"),
 ];
 
+/// What went wrong in a sync: the hook that failed, else the first object that was refused, else Argo CD's own words.
+fn culprit(operation: &Value) -> (Option<&'static str>, String) {
+    let results = operation.items("syncResult.resources");
+    let failed = |r: &&Value| matches!(r.text("hookPhase").as_str(), "Failed" | "Error");
+    let told = |r: &Value| {
+        let words = one_line(r.text("message"));
+        format!("{} {}: {words}", r.text("kind"), r.text("name"))
+    };
+    let hook = results.iter().filter(failed).find(|r| !r.text("hookType").is_empty());
+    if let Some(hook) = hook {
+        return (Some("hook"), format!("hook {}", told(hook)));
+    }
+    let refused = results.iter().find(|r| r.text("status") == "SyncFailed" || failed(r));
+    let words = refused.map_or_else(|| one_line(operation.text("message")), told);
+    (None, words)
+}
+
 fn failed(view: &View<'_>, out: &mut Verdicts) {
-    for app in view.resources(Kind::ArgoApplication).filter(|a| a.meta.deleting.is_none()) {
+    let live = |a: &&Resource| a.meta.deleting.is_none() && !skipped(a);
+    for app in view.resources(Kind::ArgoApplication).filter(live) {
         let operation = app.body.at("status.operationState");
-        let message = operation.text("message");
-        let (reason, since, dwell) = match operation.text("phase").as_str() {
+        let (reason, since, dwell, told) = match operation.text("phase").as_str() {
+            "Failed" | "Error" if outlived(app) => continue,
             "Failed" | "Error" => {
-                let words = message.to_ascii_lowercase();
-                let known = WORDS.iter().find(|(text, _)| words.contains(text));
-                (known.map_or("other", |(_, r)| r), operation.time("finishedAt"), 300)
+                let (known, told) = culprit(operation);
+                let lower = told.to_ascii_lowercase();
+                let words = || WORDS.iter().find(|(text, _)| lower.contains(text)).map(|(_, r)| *r);
+                let tries = match operation.count("retryCount") {
+                    0 => String::new(),
+                    tries => format!(", after {tries} retries"),
+                };
+                let told = format!("its sync failed{tries}: {told}");
+                (known.or_else(words).unwrap_or("other"), operation.time("finishedAt"), 300, told)
             }
-            "Running" => ("running", operation.time("startedAt"), 900),
+            "Running" | "Terminating" => {
+                let told = one_line(operation.text("message"));
+                let told = format!("its sync has not come to an end: {told}");
+                ("running", operation.time("startedAt"), 900, told)
+            }
             _ => continue,
-        };
-        let tries = operation.count("retryCount");
-        let told = match reason {
-            "running" => format!("its sync has not come to an end: {message}"),
-            _ if tries > 0 => format!("its sync failed, after {tries} retries: {message}"),
-            _ => format!("its sync failed: {message}"),
         };
         let project = app.body.text("spec.project");
         let labels = labels![&app.meta.namespace, project, &app.meta.name, reason];
@@ -126,18 +162,32 @@ fn failed(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
+/// Whether the cluster is as another commit than the failed one wants it: that attempt no longer matters.
+fn outlived(app: &Resource) -> bool {
+    let tried = revision_of(app.body.at("status.operationState.syncResult"));
+    let newest = revision_of(app.body.at("status.sync"));
+    let differs = !tried.is_empty() && !newest.is_empty() && tried != newest;
+    differs && app.body.text("status.sync.status") == "Synced"
+}
+
 fn remediating(view: &View<'_>, out: &mut Verdicts) {
-    let live = |r: &&Resource| r.meta.deleting.is_none() && !r.body.is_true("spec.suspend");
-    for release in view.resources(Kind::HelmRelease).filter(live).filter(|r| r.observed()) {
+    let live = |r: &&Resource| r.meta.deleting.is_none() && switched_off(r).is_none();
+    for release in view.resources(Kind::HelmRelease).filter(live) {
         let newest = release.body.items("status.history").first();
         let status = newest.map_or("", |h| h.text("status"));
-        let ready = release.condition("Ready");
-        let rolled = ready.is_some_and(|c| c.reason == "RollbackSucceeded")
-            || release.condition("Remediated").is_some_and(|c| {
-                c.status == crate::model::record::Status::True && c.reason == "RollbackSucceeded"
-            });
+        let ready = release.condition("Ready").filter(|c| release.is_current(c));
+        if ready.is_none() && !release.observed() {
+            continue;
+        }
+        let remedy = |reason: &str| {
+            let done = release.condition("Remediated").filter(|c| c.status == Status::True);
+            [ready, done].into_iter().flatten().any(|c| c.reason == reason)
+        };
+        let well = ready.is_some_and(|c| c.status == Status::True);
         let (reason, severity, dwell) = match status {
-            _ if rolled => ("rolled_back", Severity::Warning, 60),
+            _ if well => continue,
+            _ if remedy("RollbackSucceeded") => ("rolled_back", Severity::Warning, 60),
+            _ if remedy("UninstallSucceeded") => ("uninstalled", Severity::Critical, 60),
             "failed" => ("failed", Severity::Critical, 120),
             pending if pending.starts_with("pending-") || pending == "uninstalling" => {
                 ("stuck", Severity::Warning, 900)
@@ -146,9 +196,15 @@ fn remediating(view: &View<'_>, out: &mut Verdicts) {
         };
         let since = newest.and_then(|h| h.time("lastDeployed"));
         let since = ready.and_then(|c| c.since).or(since);
-        let words = ready.map_or("", |c| c.message.as_str());
+        let words = ready.map_or_else(String::new, words);
         let chart = newest.map_or("", |h| h.text("chartVersion"));
-        let told = format!("{} with chart {chart}: {words}", reason.replace('_', " "));
+        let what = match reason {
+            "rolled_back" => "its upgrade was rolled back: users are safe, the change is not there",
+            "uninstalled" => "its install failed and was undone",
+            "failed" => "its last revision failed",
+            _ => "its last action has not come to an end",
+        };
+        let told = format!("{what} (chart {chart}): {words}");
         let labels = labels![&release.meta.namespace, &release.meta.name, reason];
         let verdict = Verdict::new(Subject::of(release), labels, reason, told);
         out.push(verdict.severity(severity).since(since).dwell(dwell));
@@ -191,7 +247,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::layers::fixtures::{Counted, ago, objects, reasons, resource};
+    use crate::layers::fixtures::{Counted, ago, judge, objects, reasons, resource, world};
     use crate::layers::gitops::LAYER;
 
     fn app(operation: &Value) -> Resource {
@@ -210,7 +266,14 @@ mod tests {
             ),
             ("Error", "spec.selector: field is immutable", vec!["immutable_field"]),
             ("Failed", "is forbidden: User \"system:serviceaccount:argocd\" cannot", vec!["rbac"]),
+            (
+                "Failed",
+                "Internal error occurred: failed calling webhook \"v\": context deadline exceeded",
+                vec!["admission"],
+            ),
+            ("Failed", "Deployment \"web\" is invalid: spec: Required value", vec!["invalid"]),
             ("Failed", "something", vec!["other"]),
+            ("Terminating", "waiting", vec!["running"]),
             ("Running", "waiting", vec!["running"]),
             ("Succeeded", "", vec![]),
         ];
@@ -221,6 +284,41 @@ mod tests {
             );
             assert_eq!(reasons(&FAILED, objects![app]), expected, "{message}");
         }
+    }
+
+    #[test]
+    fn the_hook_or_the_object_that_failed_is_named() {
+        let told = |result: &Value| {
+            let app = app(&json!({"phase": "Failed", "finishedAt": ago(900).to_string(),
+                "message": "one or more synchronization tasks completed unsuccessfully",
+                "syncResult": {"resources": [{"kind": "Service", "name": "web", "status": "Synced",
+                    "message": "service/web unchanged"}, result]}}));
+            let verdict = judge(&FAILED, &world(&[], objects![app])).remove(0);
+            (verdict.reason, verdict.message)
+        };
+        let (reason, words) =
+            told(&json!({"kind": "Job", "name": "migrate", "hookType": "PreSync",
+            "hookPhase": "Failed", "message": "Job has reached the specified backoff limit"}));
+        assert_eq!(reason, "hook");
+        assert!(words.contains("hook Job migrate: Job has reached"), "{words}");
+        let (reason, words) = told(&json!({"kind": "Deployment", "name": "web",
+            "status": "SyncFailed", "message": "exceeded quota: q"}));
+        assert_eq!((reason, words.contains("Deployment web")), ("quota", true), "{words}");
+    }
+
+    #[test]
+    fn a_failure_that_a_newer_commit_has_outlived_is_over() {
+        let told = |status: &str, newest: &str| {
+            let mut app = json!({"spec": {"project": "shop"}, "status": {
+                "sync": {"status": status, "revision": newest},
+                "operationState": {"phase": "Failed", "finishedAt": ago(900).to_string(),
+                    "syncResult": {"revision": "a"}}}});
+            app["status"]["operationState"]["message"] = json!("something");
+            reasons(&FAILED, objects![resource(Kind::ArgoApplication, "web", app)])
+        };
+        assert!(told("Synced", "b").is_empty());
+        assert_eq!(told("Synced", "a"), ["other"], "a hook of this very commit");
+        assert_eq!(told("OutOfSync", "b"), ["other"]);
     }
 
     #[test]
@@ -246,10 +344,14 @@ mod tests {
             ("failed", "UpgradeFailed", vec!["failed"]),
             ("deployed", "RollbackSucceeded", vec!["rolled_back"]),
             ("pending-upgrade", "Progressing", vec!["stuck"]),
-            ("deployed", "UpgradeSucceeded", vec![]),
+            ("uninstalled", "UninstallSucceeded", vec!["uninstalled"]),
+            ("deployed", "TestFailed", vec![]),
         ] {
             assert_eq!(reasons(&REMEDIATING, objects![release(status, reason)]), expected);
         }
+        let mut well = release("failed", "UpgradeSucceeded");
+        well.conditions[0].status = Status::True;
+        assert!(reasons(&REMEDIATING, objects![well]).is_empty(), "its failure was ignored");
         let mut counted = Counted::new(&LAYER, objects![]);
         counted.see(release("failed", ""), 60).see(release("failed", ""), 30);
         assert_eq!(counted.totals(&REMEDIATIONS), [("shop web upgrade".to_owned(), 2)]);

@@ -1,27 +1,27 @@
-//! What was paused and forgotten? Objects of Flux and Argo CD that no longer follow Git because somebody said so.
+//! What does not follow Git just now, because somebody said so?
+
+use std::collections::BTreeMap;
 
 use crate::labels;
-use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::layers::switches::{SWITCHED, switched_off};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::Resource;
+use crate::model::reading::Readings;
 use crate::model::signal::{Profile, Read, Signal, Unit};
-use crate::model::subject::Subject;
+use crate::model::text::Text;
 use crate::model::view::View;
-
-use super::argo::automated;
-use super::flux::APPLIED;
 
 pub(super) static SUSPENDED: Signal = Signal {
     block: "S7.14",
     name: "gitops_suspended",
     layer: Layer::Gitops,
     help: "Objects of Flux that are suspended, and applications of Argo CD that are told to skip reconciliation or whose \
-           automated sync was switched off, for a day. Each is meant, until it is forgotten. Healthy is none.",
+           automated sync is switched off, however long. Each is meant; those that stand for a day are told by \
+           tooling_forgotten_state.",
     unit: Unit::Count,
-    labels: &["namespace", "kind", "name", "reason"],
-    reasons: &["suspended", "skip_reconcile", "automation_off"],
-    bound: "Flux objects and applications × 3 reasons",
+    labels: &["namespace", "kind"],
+    reasons: &[],
+    bound: "namespaces × 13 kinds",
     needs: &[],
     uses: &[
         Kind::GitRepository,
@@ -31,46 +31,27 @@ pub(super) static SUSPENDED: Signal = Signal {
         Kind::Bucket,
         Kind::Kustomization,
         Kind::HelmRelease,
+        Kind::FluxReceiver,
+        Kind::FluxProvider,
+        Kind::FluxAlert,
+        Kind::FluxInstance,
         Kind::ResourceSet,
         Kind::ArgoApplication,
     ],
     profile: Profile::None,
-    read: Read::Rule(suspended),
+    read: Read::Gauge(suspended),
 };
 
-/// How long a pause is still somebody's intention.
-const FORGOTTEN: i64 = 86_400;
-
-fn suspended(view: &View<'_>, out: &mut Verdicts) {
-    let flux = view.resources_of(APPLIED).filter(|o| o.body.is_true("spec.suspend"));
-    let flux = flux.map(|o| (o, "suspended"));
-    let argo = view.resources(Kind::ArgoApplication).filter_map(|app| {
-        let skipped = app.meta.annotations.value("argocd.argoproj.io/skip-reconcile") == "true";
-        let off = app.body.has("spec.syncPolicy.automated") && !automated(app);
-        match (skipped, off) {
-            (true, _) => Some((app, "skip_reconcile")),
-            (false, true) => Some((app, "automation_off")),
-            (false, false) => None,
+fn suspended(view: &View<'_>, out: &mut Readings) {
+    let mut counts: BTreeMap<(&Text, &str), u64> = BTreeMap::new();
+    for object in view.resources_of(SWITCHED).filter(|o| o.meta.deleting.is_none()) {
+        if switched_off(object).is_some() {
+            *counts.entry((&object.meta.namespace, object.kind.name())).or_default() += 1;
         }
-    });
-    for (object, reason) in flux.chain(argo).filter(|(o, _)| o.meta.deleting.is_none()) {
-        let by = last_manager(object);
-        let told = match &by {
-            Some((name, _)) => format!("{}; last changed by {name}", reason.replace('_', " ")),
-            None => reason.replace('_', " "),
-        };
-        let labels = labels![&object.meta.namespace, object.kind.name(), &object.meta.name, reason];
-        let verdict = Verdict::new(Subject::of(object), labels, reason, told);
-        let since = by.map(|(_, at)| at);
-        out.push(verdict.severity(Severity::Info).since(since).dwell(FORGOTTEN));
     }
-}
-
-/// Who changed the spec last, other than the controller itself, and when.
-fn last_manager(object: &Resource) -> Option<(String, crate::model::record::Time)> {
-    let own = |name: &str| name.ends_with("-controller") || name.starts_with("argocd-");
-    let others = object.meta.managers.iter().filter(|m| !own(&m.name) && m.subresource.is_empty());
-    others.filter_map(|m| Some((m.name.to_string(), m.at?))).max_by_key(|(_, at)| *at)
+    for ((namespace, kind), count) in counts {
+        out.push(labels![namespace, kind], count as f64);
+    }
 }
 
 #[cfg(test)]
@@ -78,44 +59,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layers::fixtures::{ago, judge, objects, resource, world};
-    use crate::model::record::{Labelled, Manager};
+    use crate::layers::fixtures::{objects, readings, resource};
 
     #[test]
-    fn a_pause_is_told_with_who_made_it_and_since_when() {
-        let mut paused = resource(Kind::Kustomization, "apps", json!({"spec": {"suspend": true}}));
-        let manager = |name: &str, age| Manager {
-            name: name.into(),
-            at: Some(ago(age)),
-            subresource: "".into(),
+    fn what_stands_still_is_counted_by_kind() {
+        let flux = |name, suspend| {
+            resource(Kind::Kustomization, name, json!({"spec": {"suspend": suspend}}))
         };
-        paused.meta.managers =
-            [manager("flux", 100_000), manager("kustomize-controller", 10)].into();
-        let running = resource(Kind::Kustomization, "other", json!({"spec": {"suspend": false}}));
-        let verdicts = judge(&SUSPENDED, &world(&[], objects![paused, running]));
-        assert_eq!(verdicts.len(), 1);
-        assert_eq!((verdicts[0].reason, verdicts[0].since), ("suspended", Some(ago(100_000))));
-        assert!(verdicts[0].message.contains("by flux"), "{}", verdicts[0].message);
-    }
-
-    #[test]
-    fn argo_cd_has_two_ways_to_be_switched_off() {
-        let app = |automated: serde_json::Value| {
-            resource(
-                Kind::ArgoApplication,
-                "web",
-                json!({"spec": {"syncPolicy": {"automated": automated}}}),
-            )
-        };
-        let mut skipped = app(json!({}));
-        skipped.meta.annotations = Labelled::from([("argocd.argoproj.io/skip-reconcile", "true")]);
-        for (app, expected) in [
-            (skipped, vec!["skip_reconcile"]),
-            (app(json!({"enabled": false})), vec!["automation_off"]),
-            (app(json!({})), vec![]),
-        ] {
-            let told = judge(&SUSPENDED, &world(&[], objects![app]));
-            assert_eq!(told.iter().map(|v| v.reason).collect::<Vec<_>>(), expected);
-        }
+        let off = json!({"spec": {"syncPolicy": {"automated": {"enabled": false}}}});
+        let app = resource(Kind::ArgoApplication, "web", off);
+        let found =
+            readings(&SUSPENDED, objects![flux("a", true), flux("b", true), flux("c", false), app]);
+        let found: Vec<_> =
+            found.iter().map(|r| (r.labels.get(1).unwrap().to_string(), r.value)).collect();
+        assert_eq!(found, [("Application".to_owned(), 1.0), ("Kustomization".to_owned(), 2.0)]);
     }
 }

@@ -117,6 +117,7 @@ pub(super) fn conditions(value: &Value, generation: i64) -> Vec<Condition> {
         reason: c.text("reason").clone(),
         message: c.text("message").clone(),
         since: c.time("lastTransitionTime"),
+        generation: 0,
     };
     fresh.map(read).collect()
 }

@@ -146,11 +146,8 @@ mod tests {
         let world = world(&[], objects![]);
         let view = View::new(&world, ago(0));
         let written = |age, at: Option<i64>| {
-            let by = at.map(|at| Manager {
-                name: "x".into(),
-                at: Some(ago(at)),
-                subresource: "".into(),
-            });
+            let by =
+                at.map(|at| Manager { name: "x".into(), at: Some(ago(at)), ..Manager::default() });
             let meta = Meta { managers: by.into_iter().collect(), ..meta("shop", "web", age) };
             waits(&view, &meta, 300)
         };

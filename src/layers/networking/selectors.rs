@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_selector_changed_lately_is_told_at_once() {
-        let by = Manager { name: "kubectl".into(), at: Some(ago(30)), subresource: "".into() };
+        let by = Manager { name: "kubectl".into(), at: Some(ago(30)), ..Manager::default() };
         let plain = service("web");
         let changed = Resource { meta: Meta { managers: [by].into(), ..plain.meta }, ..plain };
         let found = judge(&ORPHAN, &world(&[], objects![changed]));

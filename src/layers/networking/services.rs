@@ -214,6 +214,7 @@ mod tests {
                 name: "keda".into(),
                 at: Some(crate::layers::fixtures::ago(scaled)),
                 subresource: "scale".into(),
+                ..Manager::default()
             };
             let plain = deployment("web", 1, 0);
             let scaled = Workload { meta: Meta { managers: [by].into(), ..plain.meta }, ..plain };

@@ -186,8 +186,12 @@ mod tests {
     #[test]
     fn a_refusal_is_told_by_an_event_until_the_object_is_written_again() {
         let look = |written: i64, last: i64, reason: &str| {
-            let by =
-                Manager { name: "helm".into(), at: Some(ago(written)), subresource: "".into() };
+            let by = Manager {
+                name: "helm".into(),
+                at: Some(ago(written)),
+                subresource: "".into(),
+                ..Manager::default()
+            };
             let plain = monitor();
             let object = Resource { meta: Meta { managers: [by].into(), ..plain.meta }, ..plain };
             let report = event((Kind::ServiceMonitor, "m"), reason, "bad regexp", 3000, last);

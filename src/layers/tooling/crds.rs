@@ -53,10 +53,13 @@ pub(super) static OBJECTS_LOST: Signal = Signal {
 const CRD: &[Kind] = &[Kind::CustomResourceDefinition];
 
 static CONDITIONS: &[Polarity] = &[
-    Polarity::good(CRD, "Established", 60).or_unknown(120).unless(&["Installing"]),
-    Polarity::good(CRD, "NamesAccepted", 60),
-    Polarity::problem(CRD, "Terminating", 0),
-    Polarity::problem(CRD, "NonStructuralSchema", 600),
+    Polarity::good(CRD, "Established", 60)
+        .or_unknown(120)
+        .unless(&["Installing"])
+        .told("not_established", Severity::Critical),
+    Polarity::good(CRD, "NamesAccepted", 60).told("names", Severity::Warning),
+    Polarity::problem(CRD, "Terminating", 0).told("terminating", Severity::Critical),
+    Polarity::problem(CRD, "NonStructuralSchema", 600).told("not_structural", Severity::Info),
 ];
 
 fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
@@ -67,13 +70,16 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
             out.push(verdict.severity(severity).since(since).dwell(dwell));
         };
         for (row, condition, dwell) in bad(crd, CONDITIONS) {
-            let (reason, severity) = match row.condition {
-                "Established" => ("not_established", Severity::Critical),
-                "NamesAccepted" => ("names", Severity::Warning),
-                "Terminating" => ("terminating", Severity::Critical),
-                _ => ("not_structural", Severity::Info),
+            let told = match row.reason {
+                "terminating" => {
+                    format!(
+                        "it is being deleted with all objects of its kind: {}",
+                        words(condition)
+                    )
+                }
+                _ => words(condition),
             };
-            tell(reason, severity, condition.since, dwell, words(condition));
+            tell(row.reason, row.severity, condition.since, dwell, told);
         }
         if let Some(version) = unserved(crd) {
             let told = format!("objects are stored as {version}, which is no longer served");
@@ -81,7 +87,8 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
         }
         let service = crd.body.at("spec.conversion.webhook.clientConfig.service");
         let (namespace, name) = (service.text("namespace"), service.text("name"));
-        if name.is_empty() || !view.sees(Kind::EndpointSlice) || !view.sees(Kind::Service) {
+        let seen = view.sees(Kind::EndpointSlice) && view.sees(Kind::Service);
+        if name.is_empty() || !seen || !converts(crd) {
             continue;
         }
         let there = view.resource(Kind::Service, namespace, name).is_some();
@@ -102,6 +109,16 @@ fn unserved(crd: &Resource) -> Option<String> {
         |name: &str| versions.iter().any(|v| v.text("name") == name && v.is_true("served"));
     let stored = crd.body.texts("status.storedVersions").find(|version| !served(version));
     stored.filter(|_| !versions.is_empty()).map(ToString::to_string)
+}
+
+/// Whether objects are ever converted: with one version for all there is nothing to convert.
+fn converts(crd: &Resource) -> bool {
+    let served = crd.body.items("spec.versions").iter().filter(|v| v.is_true("served"));
+    let mut names: Vec<_> = served.map(|v| v.text("name")).collect();
+    names.extend(crd.body.texts("status.storedVersions"));
+    names.sort_unstable();
+    names.dedup();
+    names.len() > 1
 }
 
 /// Counts a deletion that begins.
@@ -157,18 +174,19 @@ mod tests {
 
     #[test]
     fn a_conversion_webhook_without_endpoints_is_told() {
-        let converted = || {
-            let mut spec = v1();
+        let two =
+            json!({"versions": [{"name": "v1", "served": true}, {"name": "v2", "served": true}]});
+        let converted = |mut spec: Value| {
             spec["conversion"] = json!({"webhook": {"clientConfig": {"service": {"namespace": "shop", "name": "hook"}}}});
             crd(&spec, &json!([]))
         };
-        assert_eq!(reasons(&UNHEALTHY, objects![converted()]), ["conversion_down"]);
-        let down = objects![converted(), service("hook"), slice("hook", &[false])];
-        assert_eq!(reasons(&UNHEALTHY, down), ["conversion_down"]);
-        assert!(
-            reasons(&UNHEALTHY, objects![converted(), service("hook"), slice("hook", &[true])])
-                .is_empty()
-        );
+        let told = |objects| reasons(&UNHEALTHY, objects);
+        let (crd, hook) = (converted(two), || service("hook"));
+        assert_eq!(told(objects![crd.clone()]), ["conversion_down"]);
+        let down = objects![crd.clone(), hook(), slice("hook", &[false])];
+        assert_eq!(told(down), ["conversion_down"]);
+        assert!(told(objects![crd, hook(), slice("hook", &[true])]).is_empty());
+        assert!(told(objects![converted(v1())]).is_empty(), "one version is never converted");
     }
 
     #[test]

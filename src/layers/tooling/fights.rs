@@ -1,7 +1,7 @@
 //! Who writes to what somebody else manages? People at objects that a tool keeps, and two controllers at one object.
 
 use crate::labels;
-use crate::model::finding::{Severity, Verdict, Verdicts};
+use crate::model::finding::{Severity, Verdict, Verdicts, short_age};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::{Manager, Meta, Time};
@@ -51,10 +51,14 @@ pub(super) static ALTERNATIONS: Signal = Signal {
     reasons: &[],
     bound: "objects that several write",
     needs: &[],
-    uses: &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::Service, Kind::Ingress],
+    uses: WRITTEN,
     profile: Profile::Rate,
     read: Read::Counter,
 };
+
+/// The kinds of which alternations count. The generation of some others grows with each write of their status.
+const WRITTEN: &[Kind] =
+    &[Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::Service, Kind::Ingress];
 
 /// How long a change by hand is told.
 const RECENT: i64 = 86_400;
@@ -69,6 +73,7 @@ fn person(manager: &str) -> Option<&'static str> {
         | "kubectl-rollout"
         | "kubectl-scale"
         | "kubectl-set"
+        | "kubectl-replace"
         | "kubectl-label"
         | "kubectl-annotate" => Some("kubectl"),
         "Mozilla" | "dashboard" | "node-fetch" | "k9s" | "Lens" | "OpenLens" => Some("dashboard"),
@@ -92,7 +97,12 @@ fn manual(view: &View<'_>, out: &mut Verdicts) {
         let Some(reason) = person(&writer.name).filter(|_| view.age_seconds(at) < RECENT) else {
             continue;
         };
-        let told = format!("was changed by {}, though {} keeps it", writer.name, kept.name());
+        let told = format!(
+            "was changed with {} {} ago, though {} keeps it: put the change where it comes from, or it is lost",
+            writer.name,
+            short_age(view.age_seconds(at)),
+            kept.name(),
+        );
         let kind = workload.kind.name();
         let labels = labels![&workload.meta.namespace, kind, &workload.meta.name, reason];
         let verdict = Verdict::new(View::reference(workload).subject(), labels, reason, told);
@@ -102,13 +112,13 @@ fn manual(view: &View<'_>, out: &mut Verdicts) {
 
 /// Counts a new spec by who wrote it, and whether another had written the one before.
 pub(super) fn observe(o: &Observation<'_>, (kind, meta): (Kind, &Meta), tallies: &mut Tallies) {
-    let before = match o.world.workloads(kind) {
-        Some(store) => store.get(&meta.namespace, &meta.name).map(|w| &w.meta),
-        None => {
-            let store = o.world.resources(kind);
-            store.and_then(|s| s.get(&meta.namespace, &meta.name)).map(|r| &r.meta)
-        }
-    };
+    if !WRITTEN.contains(&kind) {
+        return;
+    }
+    let (namespace, name) = (&meta.namespace, &meta.name);
+    let workload = o.world.workloads(kind).and_then(|s| s.get(namespace, name)).map(|w| &w.meta);
+    let resource = o.world.resources(kind).and_then(|s| s.get(namespace, name)).map(|r| &r.meta);
+    let before = workload.or(resource);
     let Some(before) = before.filter(|b| b.uid == meta.uid) else { return };
     if before.generation >= meta.generation || !tallies.is_counting(kind) {
         return;
@@ -133,7 +143,7 @@ pub(super) fn observe(o: &Observation<'_>, (kind, meta): (Kind, &Meta), tallies:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::fixtures::{Counted, ago, deployment, objects, reasons};
+    use crate::layers::fixtures::{Counted, ago, deployment, objects, reasons, resource};
     use crate::layers::tooling::LAYER;
     use crate::model::record::{Labelled, Workload};
 
@@ -143,6 +153,7 @@ mod tests {
             name: (*name).into(),
             at: Some(ago(*age)),
             subresource: (*subresource).into(),
+            ..Manager::default()
         };
         let labels = Labelled::from([("kustomize.toolkit.fluxcd.io/name", "apps")]);
         let managers = managers.iter().map(manager).collect();
@@ -181,5 +192,19 @@ mod tests {
         );
         assert_eq!(counted.totals(&ALTERNATIONS), [("shop Deployment web".to_owned(), 2)]);
         assert_eq!(counted.totals(&MANUAL_CHANGES), [("shop kubectl".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_kind_whose_generation_grows_with_its_status_has_no_fights() {
+        let app = |generation, by: &str, age| {
+            let mut app = resource(Kind::ArgoApplication, "web", serde_json::json!({}));
+            app.meta.generation = generation;
+            let (name, at) = (by.into(), Some(ago(age)));
+            app.meta.managers = [Manager { name, at, ..Manager::default() }].into();
+            app
+        };
+        let mut counted = Counted::new(&LAYER, objects![app(1, "argocd-server", 900)]);
+        counted.see(app(2, "argocd-application-controller", 800), 800);
+        assert!(counted.totals(&ALTERNATIONS).is_empty());
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::labels;
+use crate::layers::conditions::words;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Resource, Status, Time};
+use crate::model::record::{Job, Meta, Resource, Status, Time};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
@@ -90,6 +91,21 @@ pub(super) static HOOK_FAILED: Signal = Signal {
     read: Read::Rule(hooks),
 };
 
+pub(super) static HOOK_FAILURES: Signal = Signal {
+    block: "S6.8",
+    name: "tooling_hook_failures_total",
+    layer: Layer::Tooling,
+    help: "Jobs that are hooks of Helm or Argo CD and failed, also those that were deleted at once, as hooks often are.",
+    unit: Unit::Count,
+    labels: &["namespace"],
+    reasons: &[],
+    bound: "namespaces with hooks",
+    needs: &[Kind::Job],
+    uses: &[],
+    profile: Profile::Rate,
+    read: Read::Counter,
+};
+
 /// Revisions beyond which a history is bloated: twice Helm's default.
 const MANY: usize = 20;
 
@@ -102,7 +118,9 @@ fn releases<'a>(view: &'a View<'_>) -> Releases<'a> {
         let Some((name, version)) = revision(secret) else { continue };
         releases.entry((&secret.meta.namespace, name)).or_default().push((version, secret));
     }
-    releases.values_mut().for_each(|revisions| revisions.sort_by_key(|(version, _)| *version));
+    for revisions in releases.values_mut() {
+        revisions.sort_by_key(|(version, _)| *version);
+    }
     releases
 }
 
@@ -123,19 +141,30 @@ fn changed(secret: &Resource) -> Time {
 fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
     for ((namespace, release), revisions) in releases(view) {
         let Some((version, newest)) = revisions.last() else { continue };
-        let live = revisions.iter().any(|(_, s)| s.meta.labels.value("status") == "deployed");
-        let status = newest.meta.labels.value("status");
-        let (reason, severity, dwell) = match status {
-            "failed" if live => ("upgrade_failed", Severity::Warning, 120),
-            "failed" => ("never_installed", Severity::Warning, 120),
-            "uninstalling" => ("uninstalling", Severity::Warning, 900),
-            pending if pending.starts_with("pending-") => ("pending", Severity::Warning, 900),
+        let status = |secret: &Resource| secret.meta.labels.value("status").to_owned();
+        let is = |wanted: &[&str]| {
+            revisions.iter().rev().find(|(_, s)| wanted.contains(&status(s).as_str()))
+        };
+        let live = match is(&["deployed"]) {
+            Some((older, _)) => format!("; revision {older} is still live"),
+            None => String::new(),
+        };
+        // What was superseded was live once, though its successor has failed.
+        let installed = is(&["deployed", "superseded"]).is_some();
+        let (reason, severity, dwell, next) = match status(newest).as_str() {
+            "failed" if installed => ("upgrade_failed", Severity::Warning, 120, ""),
+            "failed" => ("never_installed", Severity::Warning, 120, ""),
+            "uninstalling" => {
+                ("uninstalling", Severity::Warning, 900, ": uninstall it again to end it")
+            }
+            pending if pending.starts_with("pending-") => {
+                let next =
+                    ": whoever did it is gone, and no upgrade is accepted until it is rolled back";
+                ("pending", Severity::Warning, 900, next)
+            }
             _ => continue,
         };
-        let told = format!(
-            "revision {version} is {status}{}",
-            if live { "; an older one is live" } else { "" }
-        );
+        let told = format!("revision {version} is {}{live}{next}", status(newest));
         let labels = labels![namespace, release.as_str(), reason];
         let verdict = Verdict::new(Subject::of(newest), labels, reason, told);
         out.push(verdict.severity(severity).since(changed(newest)).dwell(dwell));
@@ -164,15 +193,24 @@ fn bloated(view: &View<'_>, out: &mut Verdicts) {
 }
 
 fn hooks(view: &View<'_>, out: &mut Verdicts) {
-    for job in view.world.jobs.iter().filter(|j| j.hook && !view.is_terminating(&j.meta.namespace))
-    {
+    let here = |meta: &Meta| meta.deleting.is_none() && !view.is_terminating(&meta.namespace);
+    for job in view.world.jobs.iter().filter(|j| j.hook && here(&j.meta)) {
         let Some(failed) = job.condition("Failed").filter(|c| c.status == Status::True) else {
             continue;
         };
-        let told = format!("the hook failed: {} ({})", failed.message, failed.reason);
+        let told = format!("the hook failed, and what follows it was not done: {}", words(failed));
         let subject = Subject::new(Kind::Job, &job.meta.namespace, &job.meta.name);
         let labels = labels![&job.meta.namespace, "Job", &job.meta.name, "failed"];
         out.push(Verdict::new(subject, labels, "failed", told).since(failed.since).dwell(0));
+    }
+}
+
+/// Counts a hook when it fails.
+pub(super) fn observe_job(job: &Job, tallies: &mut Tallies) {
+    let failed = job.condition("Failed").is_some_and(|c| c.status == Status::True);
+    if job.hook && failed {
+        let n = tallies.advance(Kind::Job, job.meta.uid, "hook_failed", 1);
+        tallies.add(&HOOK_FAILURES, labels![&job.meta.namespace], n);
     }
 }
 
@@ -192,10 +230,10 @@ mod tests {
 
     use super::*;
     use crate::layers::fixtures::{
-        Counted, NOW, condition, meta, objects, readings, reasons, resource,
+        Counted, NOW, ago, condition, meta, objects, readings, reasons, resource,
     };
     use crate::layers::tooling::LAYER;
-    use crate::model::record::{Job, Object};
+    use crate::model::record::Object;
 
     fn secret(version: u32, status: &str, age: i64) -> Resource {
         let name = format!("sh.helm.release.v1.web.v{version}");
@@ -217,6 +255,10 @@ mod tests {
                 vec!["upgrade_failed"],
             ),
             (objects![secret(1, "failed", 900)], vec!["never_installed"]),
+            (
+                objects![secret(1, "superseded", 9000), secret(2, "failed", 900)],
+                vec!["upgrade_failed"],
+            ),
             (
                 objects![secret(9, "deployed", 900), secret(10, "pending-upgrade", 2000)],
                 vec!["pending"],
@@ -251,5 +293,12 @@ mod tests {
         assert_eq!(reasons(&HOOK_FAILED, objects![job(true, "Failed")]), ["failed"]);
         assert!(reasons(&HOOK_FAILED, objects![job(false, "Failed")]).is_empty());
         assert!(reasons(&HOOK_FAILED, objects![job(true, "Complete")]).is_empty());
+        let mut going = job(true, "Failed");
+        going.meta.deleting = Some(ago(5));
+        assert!(reasons(&HOOK_FAILED, objects![going]).is_empty());
+        let mut counted = Counted::new(&LAYER, objects![]);
+        counted.see(job(true, "Failed"), 9).see(job(true, "Failed"), 5);
+        counted.see(Job { meta: meta("shop", "other", 9), ..job(false, "Failed") }, 3);
+        assert_eq!(counted.totals(&HOOK_FAILURES), [("shop".to_owned(), 1)]);
     }
 }

@@ -27,6 +27,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &fights::MANUAL,
         &fights::MANUAL_CHANGES,
         &helm::HOOK_FAILED,
+        &helm::HOOK_FAILURES,
         &fights::ALTERNATIONS,
         &references::BROKEN,
         &references::UNUSED,
@@ -43,6 +44,7 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         Object::Workload(workload) => {
             fights::observe(o, (workload.kind, &workload.meta), tallies);
         }
+        Object::Job(job) => helm::observe_job(job, tallies),
         Object::Resource(resource) => {
             helm::observe(resource, tallies);
             crds::observe(o, resource, tallies);

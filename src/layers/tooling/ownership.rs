@@ -49,13 +49,9 @@ pub(super) static MANAGED: Signal = Signal {
 };
 
 fn drift(view: &View<'_>, out: &mut Verdicts) {
-    // Secrets of releases say which there are; without the right to see them nobody can tell.
-    let releases: Option<BTreeSet<(&Text, &str)>> = view.sees(Kind::HelmSecret).then(|| {
-        let secrets = view.resources(Kind::HelmSecret);
-        secrets.map(|s| (&s.meta.namespace, s.meta.labels.value("name"))).collect()
-    });
+    let releases = releases(view);
     let missing = |kind: Kind, namespace: &str, name: &str| {
-        view.sees(kind) && view.resource(kind, namespace, name).is_none()
+        keeps(view, kind) && view.resource(kind, namespace, name).is_none()
     };
     for workload in view.top_workloads().filter(|w| w.meta.deleting.is_none()) {
         let origin = Origin::of(&workload.meta);
@@ -64,13 +60,14 @@ fn drift(view: &View<'_>, out: &mut Verdicts) {
             Origin::Helm { namespace, release } => {
                 let namespace = Text::from(if namespace.is_empty() { own } else { namespace });
                 let known = releases.as_ref().is_none_or(|r| r.contains(&(&namespace, release)));
-                if known {
+                // Helm leaves behind what it was told to keep.
+                if known || workload.meta.annotations.value("helm.sh/resource-policy") == "keep" {
                     continue;
                 }
                 (
                     "release_missing",
                     format!(
-                        "belongs to the Helm release {namespace}/{release}, of which there is no revision"
+                        "belongs to the Helm release {namespace}/{release}, which is not installed: nothing updates it"
                     ),
                 )
             }
@@ -111,6 +108,25 @@ fn drift(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
+/// Whether objects of a kind are kept in this cluster. Where there is none of it, those that the labels name may be
+/// those of another cluster, from which this one is managed.
+fn keeps(view: &View<'_>, kind: Kind) -> bool {
+    view.sees(kind) && view.resources(kind).next().is_some()
+}
+
+/// The Helm releases that are installed, by namespace and name, as the Secrets of their revisions say. `None` where
+/// nobody can tell: without the right to see them, or where Helm keeps revisions elsewhere.
+fn releases<'a>(view: &'a View<'_>) -> Option<BTreeSet<(&'a Text, &'a str)>> {
+    if !keeps(view, Kind::HelmSecret) {
+        return None;
+    }
+    let there = view.resources(Kind::HelmSecret).filter(|secret| {
+        // What is left of a release uninstalled with `--keep-history`.
+        secret.meta.labels.value("status") != "uninstalled"
+    });
+    Some(there.map(|s| (&s.meta.namespace, s.meta.labels.value("name"))).collect())
+}
+
 fn flux(workload: &crate::model::record::Workload) -> bool {
     let label = |key: &str| !workload.meta.labels.value(key).is_empty();
     label("kustomize.toolkit.fluxcd.io/name") || label("helm.toolkit.fluxcd.io/name")
@@ -119,7 +135,7 @@ fn flux(workload: &crate::model::record::Workload) -> bool {
 /// An application in a namespace of its own is tracked as `<namespace>_<name>`.
 fn application_missing(view: &View<'_>, application: &str) -> bool {
     let name = application.split_once('_').map_or(application, |(_, name)| name);
-    view.sees(Kind::ArgoApplication)
+    keeps(view, Kind::ArgoApplication)
         && !view.resources(Kind::ArgoApplication).any(|a| a.meta.name == *name)
 }
 
@@ -156,27 +172,39 @@ mod tests {
 
     #[test]
     fn an_object_whose_release_is_gone_is_told() {
-        assert_eq!(reasons(&DRIFT, objects![web(&[], &HELM)]), ["release_missing"]);
-        let secret = resource(
-            Kind::HelmSecret,
-            "sh.helm.release.v1.shop.v1",
-            json!({"metadata": {"labels": {"owner": "helm", "name": "shop", "version": "1"}}}),
-        );
-        assert!(reasons(&DRIFT, objects![web(&[], &HELM), secret]).is_empty());
+        let secret = |release: &str, status: &str| {
+            let labels =
+                json!({"owner": "helm", "name": release, "version": "1", "status": status});
+            let name = format!("sh.helm.release.v1.{release}.v1");
+            resource(Kind::HelmSecret, &name, json!({"metadata": {"labels": labels}}))
+        };
+        let other = || secret("other", "deployed");
+        let told = |objects| reasons(&DRIFT, objects);
+        assert_eq!(told(objects![web(&[], &HELM), other()]), ["release_missing"]);
+        assert!(told(objects![web(&[], &HELM), secret("shop", "failed")]).is_empty());
+        let left = objects![web(&[], &HELM), secret("shop", "uninstalled")];
+        assert_eq!(told(left), ["release_missing"]);
+        assert!(told(objects![web(&[], &HELM)]).is_empty(), "Helm keeps its revisions elsewhere");
+        let kept = [HELM[0], HELM[1], ("helm.sh/resource-policy", "keep")];
+        assert!(told(objects![web(&[], &kept), other()]).is_empty());
         let flux = [
             ("kustomize.toolkit.fluxcd.io/name", "apps"),
             ("kustomize.toolkit.fluxcd.io/namespace", "shop"),
         ];
-        assert_eq!(reasons(&DRIFT, objects![web(&flux, &[])]), ["kustomization_missing"]);
-        let there = resource(Kind::Kustomization, "apps", json!({}));
-        assert!(reasons(&DRIFT, objects![web(&flux, &[]), there]).is_empty());
+        let kustomization = |name| resource(Kind::Kustomization, name, json!({}));
+        let gone = objects![web(&flux, &[]), kustomization("other")];
+        assert_eq!(told(gone), ["kustomization_missing"]);
+        assert!(told(objects![web(&flux, &[]), kustomization("apps")]).is_empty());
+        assert!(told(objects![web(&flux, &[])]).is_empty(), "managed from another cluster");
     }
 
     #[test]
     fn two_managers_are_told_and_rendering_is_not_managing() {
         let tracked = ("argocd.argoproj.io/tracking-id", "shop:apps/Deployment:shop/web");
         let app = || resource(Kind::ArgoApplication, "shop", json!({}));
-        assert_eq!(reasons(&DRIFT, objects![web(&[], &[tracked])]), ["application_missing"]);
+        let other = resource(Kind::ArgoApplication, "other", json!({}));
+        let gone = objects![web(&[], &[tracked]), other];
+        assert_eq!(reasons(&DRIFT, gone), ["application_missing"]);
         let rendered = web(&[], &[tracked, HELM[0], HELM[1]]);
         assert!(
             reasons(&DRIFT, objects![rendered, app()]).is_empty(),

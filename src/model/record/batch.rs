@@ -1,6 +1,7 @@
 //! What is kept of Jobs and CronJobs?
 
 use super::meta::{Condition, Meta, Time, condition};
+use super::workload::Template;
 use crate::model::text::Text;
 
 /// A Job.
@@ -22,6 +23,8 @@ pub struct Job {
     pub completed: Option<Time>,
     /// A Helm or Argo CD hook (annotations `helm.sh/hook`, `argocd.argoproj.io/hook`).
     pub hook: bool,
+    /// Somebody else than the Job controller decides when it runs: `spec.managedBy`, or a queue of Kueue.
+    pub queued: bool,
     /// `status.conditions`.
     pub conditions: Box<[Condition]>,
 }
@@ -55,4 +58,6 @@ pub struct CronJob {
     pub active: u32,
     /// `spec.concurrencyPolicy` is `Forbid`.
     pub forbids_overlap: bool,
+    /// What the pods of its Jobs are made from.
+    pub template: Option<Box<Template>>,
 }

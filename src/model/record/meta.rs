@@ -71,7 +71,7 @@ pub struct Meta {
 }
 
 /// One entry of `managedFields` about the spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manager {
     /// Such as `kubectl-edit` or `helm`.
     pub name: Text,
@@ -79,6 +79,8 @@ pub struct Manager {
     pub at: Option<Time>,
     /// `scale` where it wrote through that subresource; else empty.
     pub subresource: Text,
+    /// It owns a field by which the object is told to stand still, such as `spec.suspend`.
+    pub switch: bool,
 }
 
 impl Default for Meta {
@@ -134,6 +136,8 @@ pub struct Condition {
     pub message: Text,
     /// `lastTransitionTime`.
     pub since: Option<Time>,
+    /// Its own `observedGeneration`; 0 where it has none or no signal asks.
+    pub generation: i64,
 }
 
 /// The condition of this type, if the object has it.

@@ -25,6 +25,16 @@ impl Resource {
         condition(&self.conditions, kind)
     }
 
+    /// Whether a condition speaks of the newest spec: by its own generation where it has one, else by the status'.
+    /// Some controllers count a generation as observed only once they have succeeded.
+    #[must_use]
+    pub fn is_current(&self, condition: &Condition) -> bool {
+        match condition.generation {
+            0 => self.observed(),
+            own => own >= self.meta.generation,
+        }
+    }
+
     /// Whether its controller has seen the newest spec, where it says so: a status older than the spec is no evidence.
     #[must_use]
     pub fn observed(&self) -> bool {

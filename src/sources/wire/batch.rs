@@ -4,10 +4,14 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::meta::{WireCondition, WireMeta, conditions};
+use super::template::WireTemplate;
 use super::{Wire, text};
 use crate::model::kind::Kind;
 use crate::model::record::{CronJob, Job, Object, Time};
 use crate::model::text::Interner;
+
+/// Kubernetes' own Job controller, where `spec.managedBy` names it.
+const JOB_CONTROLLER: &str = "kubernetes.io/job-controller";
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -18,9 +22,10 @@ pub(super) struct WireJob {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct JobSpec {
     suspend: Option<bool>,
+    managed_by: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -38,6 +43,7 @@ impl Wire for WireJob {
     fn record(self, _: Kind, texts: &mut Interner) -> Object {
         let Self { metadata, spec, status } = self;
         let hooks = ["helm.sh/hook", "argocd.argoproj.io/hook"];
+        let elsewhere = spec.managed_by.as_deref().is_some_and(|by| by != JOB_CONTROLLER);
         Object::Job(Box::new(Job {
             suspended: spec.suspend == Some(true),
             active: status.active,
@@ -46,6 +52,7 @@ impl Wire for WireJob {
             started: status.start_time,
             completed: status.completion_time,
             hook: hooks.iter().any(|hook| metadata.annotation(hook).is_some()),
+            queued: elsewhere || metadata.label("kueue.x-k8s.io/queue-name").is_some(),
             conditions: conditions(status.conditions.as_deref(), true, texts),
             meta: metadata.record(texts),
         }))
@@ -68,6 +75,19 @@ struct CronJobSpec {
     suspend: Option<bool>,
     starting_deadline_seconds: Option<u32>,
     concurrency_policy: Option<String>,
+    job_template: Option<JobTemplate>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JobTemplate {
+    spec: JobTemplateSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct JobTemplateSpec {
+    template: Option<WireTemplate>,
 }
 
 #[derive(Default, Deserialize)]
@@ -90,7 +110,10 @@ impl Wire for WireCronJob {
             last_succeeded: status.last_successful_time,
             active: status.active.map_or(0, |a| u32::try_from(a.len()).unwrap_or(u32::MAX)),
             forbids_overlap: spec.concurrency_policy.as_deref() == Some("Forbid"),
-            meta: metadata.record(texts),
+            template: (spec.job_template.as_ref())
+                .and_then(|job| job.spec.template.as_ref())
+                .map(|t| Box::new(t.record(texts))),
+            meta: metadata.record_managed(texts),
         }))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{message, text};
 use crate::model::record::{Condition, Labelled, Manager, Meta, Owner, Status, Time, Uid};
@@ -31,6 +32,58 @@ struct WireManager {
     manager: Option<String>,
     time: Option<Time>,
     subresource: Option<String>,
+    #[serde(rename = "fieldsV1")]
+    fields: Option<Owned>,
+}
+
+/// Of the fields that a manager owns, those by which an object is told to stand still.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Owned {
+    #[serde(rename = "f:spec")]
+    spec: Option<OwnedSpec>,
+    #[serde(rename = "f:metadata")]
+    metadata: Option<OwnedMetadata>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OwnedSpec {
+    #[serde(rename = "f:suspend")]
+    suspend: Option<IgnoredAny>,
+    #[serde(rename = "f:paused")]
+    paused: Option<IgnoredAny>,
+    #[serde(rename = "f:unschedulable")]
+    unschedulable: Option<IgnoredAny>,
+    #[serde(rename = "f:syncPolicy")]
+    sync_policy: Option<IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OwnedMetadata {
+    #[serde(rename = "f:annotations")]
+    annotations: Option<OwnedAnnotations>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct OwnedAnnotations {
+    #[serde(rename = "f:argocd.argoproj.io/skip-reconcile")]
+    argo: Option<IgnoredAny>,
+    #[serde(rename = "f:fluxcd.controlplane.io/reconcile")]
+    flux: Option<IgnoredAny>,
+}
+
+impl Owned {
+    fn has_switch(&self) -> bool {
+        let spec = self.spec.as_ref().is_some_and(|s| {
+            let switches = [&s.suspend, &s.paused, &s.unschedulable, &s.sync_policy];
+            switches.into_iter().any(Option::is_some)
+        });
+        let annotations = self.metadata.as_ref().and_then(|m| m.annotations.as_ref());
+        spec || annotations.is_some_and(|a| a.argo.is_some() || a.flux.is_some())
+    }
 }
 
 #[derive(Deserialize)]
@@ -66,6 +119,8 @@ const KEPT: &[&str] = &[
     "argocd.argoproj.io/refresh",
     "argocd.argoproj.io/skip-reconcile",
     "argocd.argoproj.io/tracking-id",
+    "fluxcd.controlplane.io/reconcile",
+    "helm.sh/resource-policy",
     "ingressclass.kubernetes.io/is-default-class",
     "instrumentation.opentelemetry.io/inject-apache-httpd",
     "instrumentation.opentelemetry.io/inject-dotnet",
@@ -111,11 +166,11 @@ impl<'de> Deserialize<'de> for Chosen {
                             chosen.0.insert(key, map.next_value()?);
                         }
                         Some(key) => {
-                            map.next_value::<serde::de::IgnoredAny>()?;
+                            map.next_value::<IgnoredAny>()?;
                             chosen.0.insert(key, String::new());
                         }
                         None => {
-                            map.next_value::<serde::de::IgnoredAny>()?;
+                            map.next_value::<IgnoredAny>()?;
                         }
                     }
                 }
@@ -144,6 +199,11 @@ impl WireMeta {
 
     /// The metadata with its labels and who wrote the spec, for the kinds of which signals ask for them.
     pub(super) fn record_whole(&self, texts: &mut Interner) -> Meta {
+        Meta { labels: self.labelled(texts), ..self.record_managed(texts) }
+    }
+
+    /// The metadata with who wrote the spec.
+    pub(super) fn record_managed(&self, texts: &mut Interner) -> Meta {
         let managers = self
             .managed_fields
             .iter()
@@ -153,9 +213,9 @@ impl WireMeta {
             name: text(texts, m.manager.as_deref()),
             at: m.time,
             subresource: text(texts, m.subresource.as_deref()),
+            switch: m.fields.as_ref().is_some_and(Owned::has_switch),
         });
-        let managers = managers.collect();
-        Meta { labels: self.labelled(texts), managers, ..self.record(texts) }
+        Meta { managers: managers.collect(), ..self.record(texts) }
     }
 
     /// The metadata with its labels.
@@ -232,6 +292,7 @@ pub(super) fn conditions(
             reason: text(texts, c.reason.as_deref()),
             message: message(texts, c.message.as_deref().filter(|_| told)),
             since: c.last_transition_time,
+            generation: 0,
         }
     };
     wire.unwrap_or_default().iter().map(read).collect()

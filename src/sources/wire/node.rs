@@ -54,7 +54,7 @@ impl Wire for WireNode {
         let instance_type = metadata.label("node.kubernetes.io/instance-type");
         let attached = status.volumes_attached.iter().flatten();
         Object::Node(Box::new(Node {
-            meta: metadata.record(texts),
+            meta: metadata.record_managed(texts),
             unschedulable: spec.unschedulable,
             taints: spec.taints.iter().flatten().map(|t| taint(t, texts)).collect(),
             conditions: conditions(status.conditions.as_deref(), true, texts),

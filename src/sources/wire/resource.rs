@@ -138,6 +138,7 @@ pub(super) fn condition(value: &Value) -> Condition {
         reason: value.text("reason").clone(),
         message: value.text("message").clone(),
         since: value.time("lastTransitionTime"),
+        generation: value.number("observedGeneration").map_or(0, |n| n as i64),
     }
 }
 
@@ -294,7 +295,8 @@ mod tests {
                     "ports": [{"name": "http", "port": 80}]},
                 "status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4", "ipMode": "VIP"}]},
                     "conditions": [{"type": "Ready", "status": "False", "reason": "No",
-                        "lastTransitionTime": "2026-01-01T00:00:00Z", "extra": 1}]},
+                        "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": 4,
+                        "extra": 1}]},
             }),
         );
         assert_eq!(service.meta.labels.value("app"), "web");
@@ -306,7 +308,23 @@ mod tests {
         assert!(!service.body.has("status.conditions"));
         let ready = service.condition("Ready").unwrap();
         assert_eq!((ready.status, &*ready.reason), (Status::False, "No"));
-        assert!(ready.since.is_some());
+        assert!(ready.since.is_some() && ready.generation == 4);
+    }
+
+    #[test]
+    fn a_manager_that_owns_a_switch_is_marked() {
+        let by = |name: &str, fields: serde_json::Value| json!({"manager": name, "time": "2026-01-01T00:00:00Z", "fieldsV1": fields});
+        let paused = resource(
+            Kind::Kustomization,
+            &json!({"metadata": {"name": "apps", "managedFields": [
+                by("a", json!({"f:spec": {"f:suspend": {}}})),
+                by("b", json!({"f:spec": {"f:path": {}}, "f:metadata": {"f:labels": {}}})),
+                by("c", json!({"f:metadata": {"f:annotations": {"f:argocd.argoproj.io/skip-reconcile": {}}}})),
+                by("d", json!(null)),
+            ]}}),
+        );
+        let switches: Vec<bool> = paused.meta.managers.iter().map(|m| m.switch).collect();
+        assert_eq!(switches, [true, false, true, false]);
     }
 
     #[test]
