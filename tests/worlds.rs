@@ -128,7 +128,10 @@ fn sound(report: &Report) {
     }
     for finding in &report.findings {
         assert!(finding.since <= report.at, "{finding:?}: from the future");
-        assert!(finding.message.len() > 3 && !finding.message.contains('\n'), "{finding:?}");
+        assert!(
+            !finding.message.is_empty() && !finding.message.contains(char::is_control),
+            "{finding:?}"
+        );
     }
     for layer in &report.layers {
         let lost: f64 = layer.deductions.iter().map(|d| d.points).sum();
@@ -168,7 +171,10 @@ fn a_blind_kind_silences_what_needs_it_and_nothing_else_is_lost() {
     for blind in Kind::ALL.iter().copied().filter(|k| k.is_resource()) {
         let report = look(&objects, |k| (k == blind).then_some(Availability::Forbidden));
         sound(&report);
-        for (signal, before) in report.signals.iter().zip(&whole.signals) {
+        // The one signal that is about blindness itself sees it.
+        let others = report.signals.iter().zip(&whole.signals);
+        let others = others.filter(|(s, _)| s.signal.name != "observability_kubestrata_blind");
+        for (signal, before) in others {
             let needs = before.signal.needs.contains(&blind);
             let absent = matches!(signal.series, Series::Absent { kind, .. } if kind == blind);
             let only = before.signal.needs.is_empty() && before.signal.uses == [blind];
@@ -233,7 +239,7 @@ fn places(value: &Value) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_order_of_objects_does_not_matter(shuffled in Just(objects()).prop_shuffle()) {

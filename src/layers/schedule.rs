@@ -30,8 +30,9 @@ impl Schedule {
         if let Some(interval) = schedule.trim().strip_prefix("@every ") {
             let interval: SignedDuration =
                 interval.trim().parse().map_err(|_| format!("{interval:?} is no duration"))?;
-            // Whole seconds, and one at least.
-            return Ok(Self::Every(SignedDuration::from_secs(interval.as_secs().max(1))));
+            // Whole seconds, one at least, and ten years at most.
+            let seconds = interval.as_secs().clamp(1, 10 * 365 * 86_400);
+            return Ok(Self::Every(SignedDuration::from_secs(seconds)));
         }
         let fields = match schedule.trim() {
             "@yearly" | "@annually" => "0 0 1 1 *",

@@ -49,7 +49,8 @@ impl Tallies {
     pub fn add(&mut self, signal: &Signal, labels: Labels, n: u64) {
         if n > 0 {
             let key = SeriesKey { signal: signal.name.into(), labels };
-            *self.counters.entry(key).or_default() += n;
+            let total = self.counters.entry(key).or_default();
+            *total = total.saturating_add(n);
         }
     }
 

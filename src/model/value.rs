@@ -1,6 +1,6 @@
 //! What is kept of an object whose shape is somebody else's? The few fields that signals read, as they are.
 
-use super::record::Time;
+use super::record::{Time, is_credible};
 use super::text::Text;
 
 /// A field of an object: JSON with shared texts. Reading what is not there, or what has another type, gives nothing;
@@ -105,7 +105,7 @@ impl Value {
     /// The time at a path, written as RFC 3339.
     #[must_use]
     pub fn time(&self, path: &str) -> Option<Time> {
-        self.text(path).parse().ok()
+        self.text(path).parse().ok().filter(is_credible)
     }
 }
 

@@ -46,7 +46,12 @@ pub(super) fn observe(o: &Observation<'_>, scrape: &Scrape, tallies: &mut Tallie
         let (namespace, pod) = (label("namespace"), label("pod"));
         let (probe, result) = (label("probe_type"), label("result"));
         let slot = [namespace, pod, label("container"), probe, result, label("pod_uid")].join("/");
-        let grown = tallies.advance(scrape.kind, scrape.meta.uid, &slot, sample.value as u64);
+        let grown = tallies.advance(
+            scrape.kind,
+            scrape.meta.uid,
+            &slot,
+            sample.value.clamp(0.0, 1e15) as u64,
+        );
         // Of a pod that is gone nobody can say under which workload it counts.
         let Some(pod) = o.world.pods.get(namespace, pod).filter(|_| grown > 0) else { continue };
         let workload = roll_up(o.world, pod);

@@ -295,7 +295,7 @@ pub(super) fn interval(text: &str) -> Option<i64> {
             's' => 1.0,
             _ => return None,
         };
-        total = total.checked_add((value * seconds) as i64)?;
+        total = total.checked_add((value * seconds) as i64).filter(|t| *t < 10 * 365 * 86_400)?;
     }
     (number.is_empty() && total > 0).then_some(total)
 }

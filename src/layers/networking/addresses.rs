@@ -173,7 +173,7 @@ fn used(view: &View<'_>, allocated: &str, available: &str) -> BTreeMap<Text, (u6
 
 /// A sample as a whole number; what is none counts as nothing.
 fn whole(sample: &Sample) -> u64 {
-    sample.value.max(0.0) as u64
+    sample.value.clamp(0.0, 1e15) as u64
 }
 
 fn used_ips(view: &View<'_>) -> BTreeMap<Text, (u64, u64)> {

@@ -167,7 +167,12 @@ pub(super) fn observe(scrape: &Scrape, tallies: &mut Tallies) {
         let slot: String =
             sample.labels.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>().join("|");
         let slot = format!("{}|{slot}", sample.name);
-        let n = tallies.advance(scrape.kind, scrape.meta.uid, &slot, sample.value as u64);
+        let n = tallies.advance(
+            scrape.kind,
+            scrape.meta.uid,
+            &slot,
+            sample.value.clamp(0.0, 1e15) as u64,
+        );
         tallies.add(signal, labels, n);
     }
 }

@@ -84,7 +84,7 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
         // A leader that ends well gives its lease back.
         let holder = lease.body.text("spec.holderIdentity");
         let age = (read.as_second() - renewed.as_second()).max(0);
-        if holder.is_empty() || age <= 2 * lasts as i64 + 60 || age > LITTER {
+        if holder.is_empty() || age as f64 <= 2.0 * lasts + 60.0 || age > LITTER {
             continue;
         }
         if is_gone(view, holder) {

@@ -176,7 +176,7 @@ fn totals(scrape: &Scrape) -> Totals {
     let mut totals = Totals::new();
     let mut add = |signal: &'static Signal, labels: Labels, value: f64| {
         let (_, total) = totals.entry((signal.name, labels)).or_insert((signal, 0));
-        *total += value.max(0.0) as u64;
+        *total += value.clamp(0.0, 1e15) as u64;
     };
     for sample in &scrape.samples {
         match sample.name.as_str() {

@@ -56,11 +56,13 @@ pub(super) fn count(report: &Resource, column: &str, field: &str) -> Option<u64>
         Value::Null => report.body.at(field),
         table => table.get(column),
     };
-    match value {
-        Value::Number(number) => Some(number.max(0.0) as u64),
-        Value::Text(text) => text.trim().parse().ok(),
-        _ => None,
-    }
+    let number = match value {
+        Value::Number(number) => *number,
+        Value::Text(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    // More than anybody has; a sum of them overflows nothing.
+    Some(number.clamp(0.0, 1e12) as u64)
 }
 
 /// Who wrote it, as a bounded word.

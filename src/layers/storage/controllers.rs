@@ -64,7 +64,8 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
         .filter_map(|lease| {
             let (driver, role) = role(view, lease)?;
             let renewed = lease.body.time("spec.renewTime")?;
-            let lasts = lease.body.number("spec.leaseDurationSeconds").unwrap_or(15.0) as i64;
+            let lasts = lease.body.number("spec.leaseDurationSeconds").unwrap_or(15.0);
+            let lasts = lasts.clamp(0.0, 86_400.0) as i64;
             let age = (read.as_second() - renewed.as_second()).max(0);
             Some(Held { lease, driver, role, renewed, age, lasts })
         })

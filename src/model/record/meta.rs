@@ -8,6 +8,13 @@ use crate::model::text::Text;
 /// A point in time, UTC. Kubernetes' own times have a resolution of one second.
 pub type Time = jiff::Timestamp;
 
+/// Whether a clock can have told this time: from 1970 on, and before 2200. Every duration that is read is shorter than
+/// the millennia from there to the end of what a [`Time`] holds, so sums do not overflow.
+#[must_use]
+pub fn is_credible(time: &Time) -> bool {
+    (0..7_258_118_400).contains(&time.as_second())
+}
+
 /// An object's identity: `metadata.uid` read as a UUID, or a hash of it where it is none.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

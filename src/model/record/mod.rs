@@ -17,7 +17,9 @@ pub use audit::{AuditEvent, Refusal};
 pub use batch::{CronJob, Job};
 pub use event::{Event, ObjectRef};
 pub use labelled::Labelled;
-pub use meta::{Condition, Manager, Meta, Namespace, Owner, Status, Time, Uid, condition};
+pub use meta::{
+    Condition, Manager, Meta, Namespace, Owner, Status, Time, Uid, condition, is_credible,
+};
 pub use node::{Effect, Node, Resources, Taint};
 pub use pod::{Container, ContainerState, Phase, Pod, Role, Termination};
 pub use resource::Resource;

@@ -34,7 +34,9 @@ struct JobStatus {
     active: u32,
     succeeded: u32,
     failed: u32,
+    #[serde(deserialize_with = "super::time")]
     start_time: Option<Time>,
+    #[serde(deserialize_with = "super::time")]
     completion_time: Option<Time>,
     conditions: Option<Vec<WireCondition>>,
 }
@@ -93,7 +95,9 @@ struct JobTemplateSpec {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct CronJobStatus {
+    #[serde(deserialize_with = "super::time")]
     last_schedule_time: Option<Time>,
+    #[serde(deserialize_with = "super::time")]
     last_successful_time: Option<Time>,
     active: Option<Vec<IgnoredAny>>,
 }

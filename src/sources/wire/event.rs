@@ -26,10 +26,13 @@ pub(super) struct WireEvent {
     series: Option<Series>,
     #[serde(alias = "count")]
     deprecated_count: Option<i64>,
+    #[serde(deserialize_with = "super::time")]
     event_time: Option<Time>,
     #[serde(alias = "firstTimestamp")]
+    #[serde(deserialize_with = "super::time")]
     deprecated_first_timestamp: Option<Time>,
     #[serde(alias = "lastTimestamp")]
+    #[serde(deserialize_with = "super::time")]
     deprecated_last_timestamp: Option<Time>,
 }
 
@@ -53,6 +56,7 @@ struct Source {
 #[serde(default, rename_all = "camelCase")]
 struct Series {
     count: Option<i64>,
+    #[serde(deserialize_with = "super::time")]
     last_observed_time: Option<Time>,
 }
 

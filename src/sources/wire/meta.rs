@@ -16,7 +16,9 @@ pub(in crate::sources) struct WireMeta {
     pub(in crate::sources) namespace: Option<String>,
     pub(in crate::sources) uid: Option<String>,
     pub(in crate::sources) resource_version: Option<String>,
+    #[serde(deserialize_with = "super::time")]
     creation_timestamp: Option<Time>,
+    #[serde(deserialize_with = "super::time")]
     deletion_timestamp: Option<Time>,
     generation: Option<i64>,
     owner_references: Option<Vec<WireOwner>>,
@@ -30,6 +32,7 @@ pub(in crate::sources) struct WireMeta {
 #[serde(default)]
 struct WireManager {
     manager: Option<String>,
+    #[serde(deserialize_with = "super::time")]
     time: Option<Time>,
     subresource: Option<String>,
     #[serde(rename = "fieldsV1")]
@@ -270,6 +273,7 @@ pub(super) struct WireCondition {
     status: Option<String>,
     reason: Option<String>,
     message: Option<String>,
+    #[serde(deserialize_with = "super::time")]
     last_transition_time: Option<Time>,
 }
 

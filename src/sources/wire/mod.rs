@@ -11,11 +11,11 @@ mod storage;
 mod template;
 mod workload;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use crate::model::kind::Kind;
-use crate::model::record::{Namespace, Object};
+use crate::model::record::{Namespace, Object, Time, is_credible};
 use crate::model::text::{Interner, Text};
 
 pub(super) use meta::WireMeta;
@@ -96,6 +96,11 @@ impl Wire for WireNamespace {
         let terminating = self.status.phase.as_deref() == Some("Terminating");
         Object::Namespace(Namespace { meta: self.metadata.record_labelled(texts), terminating })
     }
+}
+
+/// A time that may be absent. One that no clock can have told is as good as absent, and nothing overflows by it.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    Ok(Option::<Time>::deserialize(deserializer)?.filter(is_credible))
 }
 
 /// A text that may be absent, shared.

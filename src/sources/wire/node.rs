@@ -29,6 +29,7 @@ struct Spec {
 struct WireTaint {
     key: Option<String>,
     effect: Option<String>,
+    #[serde(deserialize_with = "super::time")]
     time_added: Option<Time>,
 }
 

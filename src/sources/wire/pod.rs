@@ -93,6 +93,7 @@ struct PodStatus {
     phase: Option<String>,
     reason: Option<String>,
     message: Option<String>,
+    #[serde(deserialize_with = "super::time")]
     start_time: Option<Time>,
     nominated_node_name: Option<String>,
     conditions: Option<Vec<WireCondition>>,
@@ -136,6 +137,7 @@ struct Waiting {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Running {
+    #[serde(deserialize_with = "super::time")]
     started_at: Option<Time>,
 }
 
@@ -145,6 +147,7 @@ struct Terminated {
     reason: Option<String>,
     exit_code: i32,
     signal: Option<i32>,
+    #[serde(deserialize_with = "super::time")]
     finished_at: Option<Time>,
 }
 

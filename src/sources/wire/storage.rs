@@ -216,6 +216,7 @@ struct VolumeStatus {
     phase: Option<String>,
     reason: Option<String>,
     message: Option<String>,
+    #[serde(deserialize_with = "super::time")]
     last_phase_transition_time: Option<Time>,
 }
 
@@ -340,6 +341,7 @@ struct AttachmentStatus {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct WireError {
+    #[serde(deserialize_with = "super::time")]
     time: Option<Time>,
     message: Option<String>,
     error_code: Option<i32>,
