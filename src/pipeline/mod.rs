@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::detectors::{Bounds, Detectors};
 use crate::layers;
 use crate::model::finding::{Finding, Verdicts};
-use crate::model::kind::Kind;
+use crate::model::kind::{Kind, Origin};
 use crate::model::layer::Layer;
 use crate::model::reading::{Label, Labels, Reading, Readings, SeriesKey};
 use crate::model::record::{Object, Time};
@@ -200,7 +200,10 @@ impl Pipeline {
 
     /// Whether numbers may be judged: not right after a list, when they jump for reasons of ours.
     fn settle(&mut self, world: &World, kinds: &[Kind], ready: bool, now: Time) -> bool {
-        let relists = kinds.iter().filter_map(|k| world.source_ref(*k)).map(|s| s.relists).sum();
+        // What is polled is listed again and again, and jumps no more than its objects do.
+        let watched = |k: &&Kind| matches!(k.origin(), Origin::Watch | Origin::Metadata);
+        let watched = kinds.iter().filter(watched);
+        let relists = watched.filter_map(|k| world.source_ref(*k)).map(|s| s.relists).sum();
         if !ready || self.settled_at.is_none() || relists != self.relists {
             self.relists = relists;
             self.settled_at = Some(now + SETTLING);
