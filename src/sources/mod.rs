@@ -76,5 +76,5 @@ pub fn read_exposition(
     let wanted = crate::model::fields::metrics(kind).iter().copied().collect();
     let mut reader = exposition::Reader::new(&wanted, texts);
     reader.feed(text);
-    endpoint::scrape(kind, (instance, ""), None, now, reader.finish().0)
+    endpoint::scrape(kind, (instance, ""), None, now, reader.finish().0.into())
 }
