@@ -67,9 +67,10 @@ impl Follower {
 
     /// What is exported of a layer after its states have been seen for thirty hours.
     async fn exposition(&mut self, layer: Layer) -> BTreeSet<String> {
-        self.absorb(Duration::from_millis(300), real_now()).await;
+        // Long enough for what is polled: a state that is first seen thirty hours ahead would begin there.
+        self.absorb(Duration::from_millis(1500), real_now()).await;
         self.pipeline.step(&self.world, real_now());
-        self.absorb(Duration::from_millis(1300), real_now() + AHEAD).await;
+        self.absorb(Duration::from_millis(300), real_now() + AHEAD).await;
         for kind in self.pipeline.kinds() {
             // A watch that is quiet says so every ten seconds; thirty hours were skipped.
             if self.world.source(kind).availability == Availability::Served {
