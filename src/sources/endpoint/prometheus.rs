@@ -90,7 +90,7 @@ impl Prometheus {
         let mut questions = Vec::new();
         for (name, query) in &self.options.queries {
             let request = self.request(query, token.as_ref())?;
-            questions.push(answer(*name, self.client.clone(), request));
+            questions.push(answer(name, self.client.clone(), request));
         }
         let (asked, kind) = (questions.len(), Kind::PrometheusQuery);
         let mut answers = futures::stream::iter(questions).buffered(CONCURRENCY);
