@@ -115,16 +115,17 @@ pub async fn run(
     let (keeper, state) = Keeper::open(&settings)?;
     let mut pipeline = Pipeline::new(settings.clone(), state);
     let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
-    let options = watch_options(&pipeline, &settings, &clock, &connection);
-    let mut watches = sources::start(&connection.client, &options, &changes)?;
     let audit = match settings.audit.listen {
         None => None,
         Some(address) => {
             let receiver = Receiver::new(bind(address).await?, &settings.audit)?;
+            // Before the sources have something to say there is room.
             let _ = changes.try_send(vec![Delta::Synced(Kind::Audit)]);
             Some((receiver, audit_sink(changes.clone(), clock.clone())))
         }
     };
+    let options = watch_options(&pipeline, &settings, &clock, &connection);
+    let mut watches = sources::start(&connection.client, &options, &changes)?;
     drop(changes);
     let world = World::default();
     let shared = Shared::new(pipeline.step(&world, clock.now()), &settings, clock.clone());

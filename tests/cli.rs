@@ -65,6 +65,13 @@ fn a_mistaken_configuration_names_file_line_field_and_what_was_expected() {
         let line = refused(args, 2);
         assert!(line.contains("k.yaml:1: tick: expected a duration from 1s to 5m"), "{line}");
     }
+    let own = "prometheus:\n  signals:\n  - {name: targets_down, layer: observability, unit: ratio, query: up, help: x}\n";
+    fs::write(&file, own).unwrap();
+    let line = refused(&["config", "check", path], 2);
+    assert!(
+        line.contains("the name observability_targets_down_ratio is that of a signal"),
+        "{line}"
+    );
     let line = refused(&["run", "--config", "/nowhere/k.yaml"], 2);
     assert!(line.contains("could not read the configuration /nowhere/k.yaml"), "{line}");
 }

@@ -25,14 +25,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// The manifests of a layer as changes; `kind: APIServerMetrics` and its like carry their text in `exposition`.
-fn changes(layer: Layer, now: Time) -> Vec<Delta> {
+/// The manifests of a layer as changes, and those that come once all has been listed: with `later: true`.
+/// `kind: APIServerMetrics` and its like carry their text in `exposition`.
+fn changes(layer: Layer, now: Time) -> (Vec<Delta>, Vec<Delta>) {
     let path = folder().join(format!("{layer}.yaml"));
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let mut texts = Interner::default();
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-    let mut changes = Vec::new();
+    let (mut first, mut later) = (Vec::new(), Vec::new());
     for document in documents.into_iter().filter(|d| !d.is_null()) {
+        let changes = if document["later"] == true { &mut later } else { &mut first };
         let field = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
         let (api_version, name) = (field("apiVersion"), field("kind"));
         if let Some(kind) = Kind::by_name(&name).filter(|k| !k.is_resource()) {
@@ -40,6 +42,13 @@ fn changes(layer: Layer, now: Time) -> Vec<Delta> {
             let checks: Vec<&str> = checks.filter_map(Value::as_str).collect();
             let text = field("exposition") + &checks.join("\n");
             changes.push(sources::read_exposition(kind, "one", text.as_bytes(), now, &mut texts));
+            continue;
+        }
+        if name == "EventList" {
+            let (told, left_out) =
+                sources::read_audit(document.to_string().as_bytes(), now).unwrap();
+            assert_eq!(left_out, 0);
+            changes.extend(told.into_iter().map(Delta::Upsert));
             continue;
         }
         let kind = Kind::of_manifest(&api_version, &name)
@@ -55,7 +64,7 @@ fn changes(layer: Layer, now: Time) -> Vec<Delta> {
         assert!(matches!(change, Delta::Upsert(_)), "{}: not read: {event}", path.display());
         changes.push(change);
     }
-    changes
+    (first, later)
 }
 
 fn exposition(layer: Layer) -> String {
@@ -70,7 +79,8 @@ fn exposition(layer: Layer) -> String {
     for kind in pipeline.kinds() {
         pipeline.absorb(&mut world, Delta::Listing(kind), earlier);
     }
-    for change in changes(layer, now) {
+    let (first, later) = changes(layer, now);
+    for change in first {
         pipeline.absorb(&mut world, change, earlier);
     }
     for kind in pipeline.kinds() {
@@ -79,6 +89,9 @@ fn exposition(layer: Layer) -> String {
     pipeline.step(&world, earlier);
     for kind in pipeline.kinds() {
         pipeline.absorb(&mut world, Delta::Note(kind, SourceNote::Alive), now);
+    }
+    for change in later {
+        pipeline.absorb(&mut world, change, now);
     }
     let report = pipeline.step(&world, now);
     let text = encode(&report.into(), &About::default(), Format::Text).unwrap();

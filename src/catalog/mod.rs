@@ -93,6 +93,12 @@ pub fn table() -> String {
     table
 }
 
+/// Whether a signal of the catalogue has this name.
+#[must_use]
+pub fn holds(name: &str) -> bool {
+    layers::signals().any(|signal| signal.name == name)
+}
+
 /// `docs/signals.md`.
 #[must_use]
 pub fn signals_markdown() -> String {

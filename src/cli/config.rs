@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ClusterArgs, Failure, Outcome, print, settings};
+use super::{ClusterArgs, Failure, Outcome, checked, print, settings};
 use crate::config::{Config, effective_yaml};
 
 #[derive(Debug, Subcommand)]
@@ -24,7 +24,8 @@ pub(super) struct CheckArgs {
 pub(super) fn run(command: &ConfigCommand) -> Outcome {
     match command {
         ConfigCommand::Check(args) => {
-            Config::read(&args.file).and_then(|c| c.settings()).map_err(Failure::usage)?;
+            let config = Config::read(&args.file).map_err(Failure::usage)?;
+            checked(&config).map_err(Failure::usage)?;
             print(&format!("{}: no mistakes\n", args.file.display()))
         }
         ConfigCommand::Print(args) => {

@@ -17,7 +17,8 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::config::{Config, ConfigError, Settings};
+use crate::catalog;
+use crate::config::{Config, Settings};
 
 /// Tells which layer of a Kubernetes cluster is unhealthy, since when, why, and what changed.
 #[derive(Debug, Parser)]
@@ -249,7 +250,7 @@ fn print(text: &str) -> Outcome {
 }
 
 /// The settings from file, environment and flags.
-fn settings(args: &ClusterArgs, listen: Option<SocketAddr>) -> Result<Settings, ConfigError> {
+fn settings(args: &ClusterArgs, listen: Option<SocketAddr>) -> anyhow::Result<Settings> {
     let mut config = match &args.config {
         Some(path) => Config::read(path)?,
         None => Config::default(),
@@ -264,7 +265,21 @@ fn settings(args: &ClusterArgs, listen: Option<SocketAddr>) -> Result<Settings, 
     if let Some(listen) = listen {
         config.overlay_flag("listen", "listen", &listen.to_string());
     }
-    config.settings()
+    checked(&config)
+}
+
+/// The settings, whose own signals take no name that is taken.
+fn checked(config: &Config) -> anyhow::Result<Settings> {
+    let settings = config.settings()?;
+    match settings.prometheus.signals.iter().find(|own| catalog::holds(own.name)) {
+        Some(own) => {
+            anyhow::bail!(
+                "prometheus.signals: the name {} is that of a signal of kubestrata's own",
+                own.name
+            )
+        }
+        None => Ok(settings),
+    }
 }
 
 #[cfg(test)]

@@ -89,6 +89,11 @@ fn name(own: &str, layer: Layer, unit: Unit) -> Result<String, String> {
     if !own.starts_with(|c: char| c.is_ascii_lowercase()) || !own.chars().all(plain) {
         return Err(format!("name: expected lower-case letters, digits and _, found {own:?}"));
     }
+    if own.ends_with("_total") {
+        return Err(format!(
+            "name: {own:?} ends as a counter does, and this is a value of a moment"
+        ));
+    }
     let suffix = match unit {
         Unit::Count => "",
         Unit::Ratio => "_ratio",
@@ -110,11 +115,12 @@ fn labels(value: Option<&Value>) -> Result<&'static [&'static str], String> {
     let mut labels: Vec<&'static str> = Vec::new();
     for name in names {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.is_empty()
-            || name.starts_with(|c: char| c.is_ascii_digit())
-            || !name.chars().all(word)
-        {
+        let reserved = name.starts_with("__") || name.starts_with(|c: char| c.is_ascii_digit());
+        if name.is_empty() || reserved || !name.chars().all(word) {
             return Err(format!("labels: {name:?} is no label name"));
+        }
+        if labels.contains(&name.as_str()) {
+            return Err(format!("labels: {name:?} stands twice"));
         }
         labels.push(Box::leak(name.clone().into_boxed_str()));
     }
@@ -192,6 +198,8 @@ mod tests {
             ("layer: nowhere", "entry 1: layer: \"nowhere\" is no layer"),
             ("layer: compute\n    unit: miles", "entry 1: unit: expected count"),
             ("layer: compute\n    labels: [\"a-b\"]", "\"a-b\" is no label name"),
+            ("layer: compute\n    labels: [__name__]", "\"__name__\" is no label name"),
+            ("layer: compute\n    labels: [shop, shop]", "\"shop\" stands twice"),
             ("layer: compute\n    floor: wide", "entry 1: floor: expected a number"),
             ("layers: compute", "entry 1: layers: no such field"),
         ];
@@ -199,6 +207,12 @@ mod tests {
             let told = entry(more);
             assert!(told.contains(expected) && told.contains("c.yaml:"), "{told}");
         }
+        let counter =
+            "prometheus:\n  signals:\n  - {name: a_total, layer: compute, query: up, help: x}\n";
+        assert!(read(counter).unwrap_err().contains("\"a_total\" ends as a counter does"));
+        let same = "{name: a, layer: compute, query: up, help: x}";
+        let twice = format!("prometheus:\n  signals: [{same}, {same}]\n");
+        assert!(read(&twice).unwrap_err().contains("the name compute_a stands twice"));
         assert!(read("prometheus:\n  signals: yes\n").is_err());
     }
 }

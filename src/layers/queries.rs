@@ -8,7 +8,7 @@ use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 /// A signal read by a query, judged against its past on the high side.
 macro_rules! query {
     ($name:ident, $block:literal, $layer:ident, $metric:literal, $unit:ident, [$($label:literal),*], $bound:literal,
-     $floor:literal, $help:literal, $query:literal) => {
+     $floor:literal, $help:literal, $query:expr) => {
         static $name: Signal = Signal {
             block: $block,
             name: $metric,
@@ -23,6 +23,28 @@ macro_rules! query {
             profile: Profile::Level { bad: Direction::High, floor: $floor },
             read: Read::Query($query),
         };
+    };
+}
+
+/// The share of one rate in another by some labels, 0 where the part was never counted: a counter that begins with the
+/// first failure would have no past against which to judge it.
+macro_rules! share {
+    ($by:literal, $part:literal, $whole:literal) => {
+        concat!(
+            "(sum by (",
+            $by,
+            ") (rate(",
+            $part,
+            "[5m])) or 0 * sum by (",
+            $by,
+            ") (rate(",
+            $whole,
+            "[5m]))) / sum by (",
+            $by,
+            ") (rate(",
+            $whole,
+            "[5m]))"
+        )
     };
 }
 
@@ -72,7 +94,11 @@ query!(
     "drivers × methods",
     0.05,
     "Share of CSI calls that fail, by driver and method. Healthy is near 0.",
-    "sum by (driver_name, method_name) (rate(csi_operations_seconds_count{grpc_status_code!=\"OK\"}[5m])) / sum by (driver_name, method_name) (rate(csi_operations_seconds_count[5m]))"
+    share!(
+        "driver_name, method_name",
+        "csi_operations_seconds_count{grpc_status_code!=\"OK\"}",
+        "csi_operations_seconds_count"
+    )
 );
 
 query!(
@@ -98,7 +124,7 @@ query!(
     "namespaces × 3",
     0.05,
     "Share of probes that fail, by namespace and type, from the kubelets' metrics in Prometheus. Healthy is near 0.",
-    "sum by (namespace, probe_type) (rate(prober_probe_total{result=\"failed\"}[5m])) / sum by (namespace, probe_type) (rate(prober_probe_total[5m]))"
+    share!("namespace, probe_type", "prober_probe_total{result=\"failed\"}", "prober_probe_total")
 );
 
 query!(
@@ -111,7 +137,7 @@ query!(
     "1",
     0.01,
     "Share of CoreDNS' answers that are SERVFAIL. Healthy is near 0.",
-    "sum(rate(coredns_dns_responses_total{rcode=\"SERVFAIL\"}[5m])) / sum(rate(coredns_dns_responses_total[5m]))"
+    share!("", "coredns_dns_responses_total{rcode=\"SERVFAIL\"}", "coredns_dns_responses_total")
 );
 
 query!(
@@ -137,7 +163,11 @@ query!(
     "Ingresses",
     0.01,
     "Share of requests through ingress-nginx that end with a 5xx, as users see it. Healthy is near 0.",
-    "sum by (namespace, ingress) (rate(nginx_ingress_controller_requests{status=~\"5..\"}[5m])) / sum by (namespace, ingress) (rate(nginx_ingress_controller_requests[5m]))"
+    share!(
+        "namespace, ingress",
+        "nginx_ingress_controller_requests{status=~\"5..\"}",
+        "nginx_ingress_controller_requests"
+    )
 );
 
 query!(
@@ -163,7 +193,11 @@ query!(
     "Services in the mesh",
     0.01,
     "Share of requests to a Service of an Istio mesh that end with a 5xx. Healthy is near 0.",
-    "sum by (destination_service_namespace, destination_service_name) (rate(istio_requests_total{reporter=\"destination\",response_code=~\"5..\"}[5m])) / sum by (destination_service_namespace, destination_service_name) (rate(istio_requests_total{reporter=\"destination\"}[5m]))"
+    share!(
+        "destination_service_namespace, destination_service_name",
+        "istio_requests_total{reporter=\"destination\",response_code=~\"5..\"}",
+        "istio_requests_total{reporter=\"destination\"}"
+    )
 );
 
 query!(
@@ -176,7 +210,11 @@ query!(
     "Deployments in the mesh",
     0.01,
     "Share of responses of a Deployment in a Linkerd mesh that are failures. Healthy is near 0.",
-    "sum by (namespace, deployment) (rate(response_total{classification=\"failure\",direction=\"inbound\"}[5m])) / sum by (namespace, deployment) (rate(response_total{direction=\"inbound\"}[5m]))"
+    share!(
+        "namespace, deployment",
+        "response_total{classification=\"failure\",direction=\"inbound\"}",
+        "response_total{direction=\"inbound\"}"
+    )
 );
 
 query!(
@@ -202,7 +240,7 @@ query!(
     "1",
     0.5,
     "Prometheus servers whose last reload of their configuration failed. Healthy is 0.",
-    "count(prometheus_config_last_reload_successful == 0) or vector(0)"
+    "sum(prometheus_config_last_reload_successful == bool 0)"
 );
 
 query!(
@@ -214,8 +252,8 @@ query!(
     ["rule_group"],
     "rule groups",
     0.01,
-    "Rule evaluations that fail each second, by group. Healthy is none.",
-    "sum by (rule_group) (rate(prometheus_rule_evaluation_failures_total[5m])) > 0"
+    "Rule evaluations that fail each second, by group. Healthy is 0.",
+    "sum by (rule_group) (rate(prometheus_rule_evaluation_failures_total[5m]))"
 );
 
 query!(
@@ -254,7 +292,11 @@ query!(
     "Loki's routes",
     0.01,
     "Share of Loki's requests that end with a 5xx, by route. Healthy is near 0.",
-    "sum by (route) (rate(loki_request_duration_seconds_count{status_code=~\"5..\"}[5m])) / sum by (route) (rate(loki_request_duration_seconds_count[5m]))"
+    share!(
+        "route",
+        "loki_request_duration_seconds_count{status_code=~\"5..\"}",
+        "loki_request_duration_seconds_count"
+    )
 );
 
 query!(

@@ -415,8 +415,10 @@ pub const fn metrics(kind: Kind) -> &'static [&'static str] {
             "serviceaccount_stale_tokens_total",
         ],
         Kind::KubeletMetrics => &[
+            "kubelet_certificate_manager_client_expiration_renew_errors",
             "kubelet_evictions",
             "kubelet_run_podsandbox_errors_total",
+            "kubelet_server_expiration_renew_errors",
             "kubelet_volume_stats_available_bytes",
             "kubelet_volume_stats_capacity_bytes",
             "kubelet_volume_stats_inodes",

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::model::record::{AuditEvent, Meta, Object, Refusal, Time, Uid};
 use crate::model::text::Text;
@@ -24,8 +25,9 @@ pub struct AuditError {
 struct List {
     kind: String,
     api_version: String,
+    /// Left as they came: with the bodies of requests an event may be large, and little of it is of use.
     #[serde(default)]
-    items: Vec<serde_json::Value>,
+    items: Vec<Box<RawValue>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,7 +81,7 @@ pub fn read_audit(body: &[u8], now: Time) -> Result<(Vec<Object>, usize), AuditE
     let mut left_out = list.items.len().saturating_sub(EVENTS);
     let mut told = Vec::new();
     for item in list.items.into_iter().take(EVENTS) {
-        match serde_json::from_value::<Event>(item) {
+        match serde_json::from_str::<Event>(item.get()) {
             Ok(event) => told.extend(record(&event, now)),
             Err(_) => left_out += 1,
         }
@@ -89,8 +91,7 @@ pub fn read_audit(body: &[u8], now: Time) -> Result<(Vec<Object>, usize), AuditE
 
 /// The event as a record; `None` for one that has nothing to tell.
 fn record(event: &Event, now: Time) -> Option<Object> {
-    // A request passes several stages; at this one its outcome is known.
-    if event.stage != "ResponseComplete" {
+    if !is_outcome(event) {
         return None;
     }
     let refused = refusal(event);
@@ -128,13 +129,24 @@ fn record(event: &Event, now: Time) -> Option<Object> {
     })))
 }
 
+/// Whether its outcome is known, of the stages that a request passes. The API server tells no last stage of a client
+/// whom nobody knows.
+fn is_outcome(event: &Event) -> bool {
+    let unknown = event.user.username.is_empty() && code(event) == 401;
+    event.stage == "ResponseComplete" || event.stage == "ResponseStarted" && unknown
+}
+
+fn code(event: &Event) -> u16 {
+    event.response_status.as_ref().map_or(0, |status| status.code)
+}
+
 /// Words of the API server's refusals, what they tell, and the text before the name of what refused.
 const WORDS: &[(&str, Refusal, &str)] = &[
-    ("admission webhook \"", Refusal::Webhook, "admission webhook \""),
-    ("failed calling webhook \"", Refusal::Webhook, "failed calling webhook \""),
-    ("ValidatingAdmissionPolicy '", Refusal::AdmissionPolicy, "ValidatingAdmissionPolicy '"),
+    ("\" denied the request", Refusal::Webhook, "admission webhook \""),
+    ("' denied request", Refusal::AdmissionPolicy, "AdmissionPolicy '"),
     ("violates PodSecurity \"", Refusal::PodSecurity, "violates PodSecurity \""),
     ("exceeded quota: ", Refusal::Quota, "exceeded quota: "),
+    ("failed quota: ", Refusal::Quota, "failed quota: "),
     ("disruption budget", Refusal::DisruptionBudget, "disruption budget "),
 ];
 
@@ -147,17 +159,18 @@ fn refusal(event: &Event) -> Option<(Refusal, &str)> {
     if status.code == 401 {
         return Some((Refusal::Authentication, ""));
     }
-    if !matches!(status.code, 403 | 422 | 429 | 500) {
+    // A webhook chooses the status with which it denies; 400 is that of one that does not choose.
+    if status.code < 400 {
         return None;
     }
     for (words, refusal, before) in WORDS {
         if status.message.contains(words) {
             let (_, rest) = status.message.split_once(before).unwrap_or_default();
-            let end = rest.find(['"', '\'', ',', ' ']).unwrap_or(rest.len());
+            let end = rest.find(['"', '\'', ',', ' ', ':']).unwrap_or(rest.len());
             return Some((*refusal, &rest[..end]));
         }
     }
-    // Other refusals of admission are forbidden too; a 422 without words is a validation error of the object.
+    // Other refusals of admission are forbidden too. What a broken webhook or a wrong object makes fail is no policy.
     (status.code == 403).then_some((Refusal::Other, ""))
 }
 
@@ -221,10 +234,11 @@ mod tests {
                 Some((Refusal::Webhook, "v.example")),
             ),
             (
-                500,
-                "Internal error occurred: failed calling webhook \"w.example\": x",
-                Some((Refusal::Webhook, "w.example")),
+                400,
+                "admission webhook \"quiet.example\" denied the request without explanation",
+                Some((Refusal::Webhook, "quiet.example")),
             ),
+            (500, "Internal error occurred: failed calling webhook \"w.example\": x", None),
             (
                 422,
                 "pods \"a\" is forbidden: ValidatingAdmissionPolicy 'nolatest' with binding 'b' denied request: x",
@@ -233,11 +247,16 @@ mod tests {
             (
                 403,
                 "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": x",
-                Some((Refusal::PodSecurity, "restricted:latest")),
+                Some((Refusal::PodSecurity, "restricted")),
             ),
             (
                 403,
                 "pods \"a\" is forbidden: exceeded quota: rq, requested: pods=1",
+                Some((Refusal::Quota, "rq")),
+            ),
+            (
+                403,
+                "pods \"a\" is forbidden: failed quota: rq: must specify limits.cpu for: c",
                 Some((Refusal::Quota, "rq")),
             ),
             (
@@ -274,6 +293,52 @@ mod tests {
         assert!(event(json!({"authorization.k8s.io/decision": "allow"})).is_none());
         let early = json!({"stage": "RequestReceived", "annotations": {"authorization.k8s.io/decision": "forbid"}});
         assert!(read(early).is_none());
+    }
+
+    #[test]
+    fn a_client_whom_nobody_knows_is_told_once() {
+        let event = |stage: &str, user: &str, code: u16| {
+            read(json!({"auditID": "a", "stage": stage, "verb": "list", "user": {"username": user},
+                "responseStatus": {"code": code, "message": "Authentication failed, attempted: bearer"}}))
+        };
+        // The API server tells no later stage of it.
+        let unknown = event("ResponseStarted", "", 401).unwrap();
+        assert_eq!(
+            (unknown.refusal, unknown.subject),
+            (Some(Refusal::Authentication), "anonymous")
+        );
+        assert!(event("RequestReceived", "", 401).is_none());
+        // Of a watch whose server behind the API server refused, the last stage is told too.
+        assert!(event("ResponseStarted", "jane", 401).is_none());
+        assert!(event("ResponseComplete", "jane", 401).is_some());
+        assert!(event("ResponseStarted", "", 200).is_none());
+    }
+
+    #[test]
+    fn no_name_and_nothing_of_the_object_is_kept() {
+        let body = json!({"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "items": [{
+            "auditID": "a", "stage": "ResponseComplete", "verb": "create",
+            "user": {"username": "jane@example.com", "groups": ["group-x"]}, "sourceIPs": ["192.0.2.7"],
+            "userAgent": "kubectl/v1.37 (host-x)",
+            "objectRef": {"resource": "secrets", "namespace": "shop", "name": "name-x"},
+            "requestObject": {"data": {"password": "value-x"}},
+            "annotations": {"authorization.k8s.io/decision": "forbid"},
+            "responseStatus": {"code": 403, "message": "User \"jane@example.com\" cannot create name-x"}}]});
+        let (told, left_out) = read_audit(body.to_string().as_bytes(), Time::UNIX_EPOCH).unwrap();
+        assert_eq!((told.len(), left_out), (1, 0));
+        let kept = format!("{told:?}");
+        for word in ["jane", "group-x", "192.0.2.7", "host-x", "name-x", "value-x"] {
+            assert!(!kept.contains(word), "{word} in {kept}");
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_is_counted() {
+        let items = vec!["{}"; EVENTS + 3].join(",");
+        let body = format!(
+            "{{\"kind\":\"EventList\",\"apiVersion\":\"audit.k8s.io/v1\",\"items\":[{items}]}}"
+        );
+        assert_eq!(read_audit(body.as_bytes(), Time::UNIX_EPOCH).unwrap().1, 3);
     }
 
     #[test]

@@ -62,12 +62,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The samples, and how many lines were left out.
-    pub(super) fn finish(mut self) -> (Box<[Sample]>, usize) {
+    pub(super) fn finish(mut self) -> (Vec<Sample>, usize) {
         let rest = std::mem::take(&mut self.rest);
         if !rest.is_empty() {
             self.line(&rest);
         }
-        (self.samples.into(), self.left_out)
+        (self.samples, self.left_out)
     }
 
     fn line(&mut self, line: &[u8]) {

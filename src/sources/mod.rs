@@ -76,7 +76,7 @@ pub fn read_exposition(
     let wanted = crate::model::fields::metrics(kind).iter().copied().collect();
     let mut reader = exposition::Reader::new(&wanted, texts);
     reader.feed(text);
-    endpoint::scrape(kind, (instance, ""), None, now, reader.finish().0)
+    endpoint::scrape(kind, (instance, ""), None, now, reader.finish().0.into())
 }
 
 /// Reads a page of a list, or of a table, of a kind that is polled, as the API sends it.
@@ -91,6 +91,6 @@ pub fn read_answer(
     now: Time,
     texts: &mut Interner,
 ) -> Result<Delta, String> {
-    let samples = endpoint::read_answer(signal, body, texts)?;
+    let (samples, _) = endpoint::read_answer(signal, body, texts)?;
     Ok(endpoint::scrape(Kind::PrometheusQuery, (signal, ""), None, now, samples))
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use rustls::pki_types::pem::PemObject;
@@ -25,6 +26,10 @@ use crate::config::AuditSettings;
 
 /// The largest body; API servers cut their batches at 10 MiB (`--audit-webhook-truncate-max-batch-size`).
 const BODY_LIMIT: usize = 12 << 20;
+
+/// Bodies that are read at once, the others wait; and how long one may take to come.
+const BODIES: usize = 8;
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Handshakes under way at once, and how long one may take.
 const HANDSHAKES: usize = 64;
@@ -95,6 +100,7 @@ impl Receiver {
         let router = Router::new()
             .route("/audit", post(receive))
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .layer(middleware::from_fn_with_state(Arc::new(Semaphore::new(BODIES)), in_turn))
             .with_state(sink);
         match self.tls {
             None => axum::serve(self.listener, router).with_graceful_shutdown(shutdown).await,
@@ -104,6 +110,16 @@ impl Receiver {
             }
         }
     }
+}
+
+/// Reads so many bodies at once, so that callers bound neither by a certificate nor by good manners cannot fill the
+/// memory.
+async fn in_turn(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = places.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let answer = tokio::time::timeout(BODY_TIMEOUT, next.run(request)).await;
+    answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
 async fn receive(State(sink): State<AuditSink>, body: Bytes) -> Response {

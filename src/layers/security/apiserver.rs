@@ -153,7 +153,7 @@ pub(super) fn observe(o: &Observation<'_>, scrape: &Scrape, tallies: &mut Tallie
         return;
     }
     // What the audit log tells is its to count, and what grew until now may have been told by it.
-    let audited = is_audited(o.world, tallies);
+    let audited = is_audited(o, tallies);
     let was_audited = tallies.mark(kind, uid, "audited") > 0;
     tallies.advance(kind, uid, "audited", u64::from(audited));
     let silent = audited || was_audited;

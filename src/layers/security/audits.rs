@@ -12,12 +12,12 @@ pub(super) static AUTHORIZATION: Signal = Signal {
     block: "S5.7",
     name: "security_authz_denials_total",
     layer: Layer::Security,
-    help: "Requests that authorization refused, by kind of subject, class of verb and resource. A new series is a new \
-           wish; many resources at once are somebody probing. Healthy is low and steady.",
+    help: "Requests that authorization refused, by kind of subject, class of client, class of verb and resource. A new \
+           series is a new wish; many resources at once are somebody probing. Healthy is low and steady.",
     unit: Unit::Count,
-    labels: &["subject", "verb", "resource"],
+    labels: &["subject", "client", "verb", "resource"],
     reasons: &[],
-    bound: "5 subjects × 3 verbs × resources",
+    bound: "5 subjects × 5 clients × 3 verbs × resources",
     needs: &[Kind::Audit],
     uses: &[Kind::CustomResourceDefinition],
     profile: Profile::Rate,
@@ -56,7 +56,8 @@ const OTHERS: &[&str] = &[
 pub(super) fn observe(o: &Observation<'_>, audit: &AuditEvent, tallies: &mut Tallies) {
     let resource = resource(o.world, &audit.resource);
     if audit.refusal == Some(Refusal::Authorization) {
-        let labels = labels![subject(audit.subject), verb(&audit.verb), resource];
+        let client = client(audit.client);
+        let labels = labels![subject(audit.subject), client, verb(&audit.verb), resource];
         tallies.add(&AUTHORIZATION, labels, 1);
     }
     // An API that no release takes away is deprecated in name only.
@@ -117,7 +118,7 @@ mod tests {
     fn audit(verb: &str, resource: &str, change: impl FnOnce(&mut AuditEvent)) -> Object {
         let mut audit = AuditEvent {
             subject: "serviceaccount",
-            client: "kubectl",
+            client: "human",
             verb: verb.into(),
             resource: resource.into(),
             ..AuditEvent::default()
@@ -129,12 +130,12 @@ mod tests {
     #[test]
     fn denials_count_by_class_and_no_client_makes_up_a_resource() {
         let cases = [
-            ("list", "secrets", "serviceaccount read secrets"),
-            ("create", "deployments.apps", "serviceaccount write deployments.apps"),
-            ("impersonate", "serviceaccounts", "serviceaccount special serviceaccounts"),
-            ("get", "widgets.example.com", "serviceaccount read widgets.example.com"),
-            ("get", "gadgets.example.com", "serviceaccount read other"),
-            ("get", "", "serviceaccount read non_resource"),
+            ("list", "secrets", "serviceaccount human read secrets"),
+            ("create", "deployments.apps", "serviceaccount human write deployments.apps"),
+            ("impersonate", "serviceaccounts", "serviceaccount human special serviceaccounts"),
+            ("get", "widgets.example.com", "serviceaccount human read widgets.example.com"),
+            ("get", "gadgets.example.com", "serviceaccount human read other"),
+            ("get", "", "serviceaccount human read non_resource"),
         ];
         for (verb, resource, expected) in cases {
             let mut counted = counted();
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn only_what_a_release_takes_away_is_told() {
         for (release, expected) in [
-            (Some("1.32"), vec![("pods kubectl 1.32".to_owned(), 1)]),
+            (Some("1.32"), vec![("pods human 1.32".to_owned(), 1)]),
             (Some("true"), vec![]),
             (Some(""), vec![]),
             (None, vec![]),

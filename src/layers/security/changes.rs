@@ -37,7 +37,7 @@ pub(super) static RELAXED: Signal = Signal {
     unit: Unit::Count,
     labels: &["kind"],
     reasons: &[],
-    bound: "8 kinds",
+    bound: "6 kinds",
     needs: &[],
     uses: ENFORCING,
     profile: Profile::Rate,
@@ -48,19 +48,31 @@ pub(super) static ENFORCED: Signal = Signal {
     block: "S5.10",
     name: "security_enforcing_policies",
     layer: Layer::Security,
-    help: "Policies and bindings of Kyverno, Gatekeeper and the API server that refuse what breaks them. A drop is a guard \
-           that went.",
+    help: "Policies and bindings of Kyverno, Gatekeeper and the API server that refuse what breaks them, and \
+           configurations with a webhook that fails closed. A drop is a guard that went.",
     unit: Unit::Count,
     labels: &["kind"],
     reasons: &[],
     bound: "8 kinds",
     needs: &[],
-    uses: ENFORCING,
+    uses: GUARDS,
     profile: Profile::Level { bad: Direction::Low, floor: 1.0 },
     read: Read::Gauge(enforced),
 };
 
 const ENFORCING: &[Kind] = &[
+    Kind::ValidatingAdmissionPolicyBinding,
+    Kind::KyvernoClusterPolicy,
+    Kind::KyvernoPolicy,
+    Kind::ValidatingPolicy,
+    Kind::ImageValidatingPolicy,
+    Kind::Constraint,
+];
+
+/// All whose going is a guard that went.
+const GUARDS: &[Kind] = &[
+    Kind::ValidatingWebhookConfiguration,
+    Kind::MutatingWebhookConfiguration,
     Kind::ValidatingAdmissionPolicyBinding,
     Kind::KyvernoClusterPolicy,
     Kind::KyvernoPolicy,
@@ -88,12 +100,17 @@ fn enforces(policy: &Resource) -> bool {
         | Kind::ImageValidatingPolicy => {
             body.texts("spec.validationActions").any(|action| *action == "Deny")
         }
+        Kind::ValidatingWebhookConfiguration | Kind::MutatingWebhookConfiguration => {
+            let webhooks = body.items("webhooks").iter();
+            let mut asked = webhooks.filter(|w| !w.items("rules").is_empty());
+            asked.any(|w| *w.text("failurePolicy") != "Ignore")
+        }
         _ => false,
     }
 }
 
 fn enforced(view: &View<'_>, out: &mut Readings) {
-    for kind in ENFORCING {
+    for kind in GUARDS {
         if view.sees(*kind) {
             let policies = view.resources(*kind).filter(|p| p.meta.deleting.is_none());
             let count = policies.filter(|p| enforces(p)).count();
@@ -209,6 +226,7 @@ mod tests {
         let whole = |action: &str| json!({"spec": {"validationFailureAction": action, "rules": [{"name": "r"}]}});
         let actions = |action: &str| json!({"spec": {"validationActions": [action]}});
         let constraint = |action: &str| json!({"spec": {"enforcementAction": action}});
+        let webhook = |policy: &str, rules: &serde_json::Value| json!({"webhooks": [{"name": "w", "failurePolicy": policy, "rules": rules}]});
         let cases = [
             (Kind::KyvernoClusterPolicy, rule("Enforce"), true),
             (Kind::KyvernoClusterPolicy, rule("Audit"), false),
@@ -219,6 +237,18 @@ mod tests {
             (Kind::Constraint, json!({}), true),
             (Kind::Constraint, constraint("dryrun"), false),
             (Kind::KyvernoPolicy, json!("odd"), false),
+            (
+                Kind::MutatingWebhookConfiguration,
+                webhook("Fail", &json!([{"resources": ["pods"]}])),
+                true,
+            ),
+            (
+                Kind::MutatingWebhookConfiguration,
+                webhook("Ignore", &json!([{"resources": ["pods"]}])),
+                false,
+            ),
+            // An engine's own, while it has no policies.
+            (Kind::ValidatingWebhookConfiguration, webhook("Fail", &json!([])), false),
         ];
         for (kind, manifest, expected) in cases {
             assert_eq!(enforces(&resource(kind, "p", manifest.clone())), expected, "{manifest}");
@@ -236,6 +266,6 @@ mod tests {
         assert_eq!(counted.totals(&RELAXED), [("ValidatingPolicy".to_owned(), 1)]);
         let told = readings(&ENFORCED, objects![policy("Deny")]);
         let deny = told.iter().find(|r| r.labels.get(0).unwrap() == "ValidatingPolicy").unwrap();
-        assert_eq!((deny.value, told.len()), (1.0, 6));
+        assert_eq!((deny.value, told.len()), (1.0, 8));
     }
 }

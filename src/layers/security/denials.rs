@@ -1,7 +1,7 @@
 //! How many requests are refused by policy, and by which? Each counted once, by the source that sees most.
 //!
-//! The rule: from the first audit event on, audit events alone count, without those older than what was counted before.
-//! Else the API server's metrics count what they have: webhooks, admission policies, Pod Security, authorization and
+//! The rule: from the first audit event on, audit events alone count, without those older than what was counted before,
+//! until the audit log falls silent. Else the API server's metrics count what they have: webhooks, admission policies, Pod Security, authorization and
 //! authentication. Events count what neither sees: quotas beside the metrics, and everything that they tell where there
 //! are no metrics. A scrape right after the end of the audit only sets the marks, for the audit may have counted what it
 //! holds: at a change of sources a refusal may be lost, but never counts twice. A request that two webhooks refuse at
@@ -49,9 +49,17 @@ fn is_served(world: &World, kind: Kind) -> bool {
 const HEARD: &str = "heard";
 const UNTIL: &str = "until";
 
-/// Whether the audit log counts: its receiver is there, and something has come. A receiver alone tells nothing.
-pub(super) fn is_audited(world: &World, tallies: &Tallies) -> bool {
-    is_served(world, Kind::Audit) && tallies.mark(Kind::Audit, Uid::default(), HEARD) > 0
+/// Seconds without a word after which the audit log is taken to have ended: API servers audit their own controllers,
+/// and these never rest.
+const SILENT: i64 = 900;
+
+/// Whether the audit log counts: its receiver is there, something to tell has come, and something still comes. A
+/// receiver alone tells nothing.
+pub(super) fn is_audited(o: &Observation<'_>, tallies: &Tallies) -> bool {
+    let source = o.world.source_ref(Kind::Audit);
+    let heard = source.filter(|s| s.availability == Availability::Served).and_then(|s| s.last_sync);
+    let speaks = heard.is_some_and(|at| o.now.duration_since(at).as_secs() <= SILENT);
+    speaks && tallies.mark(Kind::Audit, Uid::default(), HEARD) > 0
 }
 
 /// Notes that the audit log speaks, and says whether nobody else has counted what it tells.
@@ -98,7 +106,7 @@ pub(super) fn observe_event(o: &Observation<'_>, event: &Event, tallies: &mut Ta
     let Some((reason, policy)) = refusal(event) else { return };
     let new = tallies.advance(Kind::Event, event.meta.uid, "denial", u64::from(event.count));
     let measured = is_measured(o.world) && reason != "quota";
-    if !measured && !is_audited(o.world, tallies) {
+    if !measured && !is_audited(o, tallies) {
         tallies.add(&DENIALS, labels!["event", reason, policy], new);
         counted_until(event.last, tallies);
     }
@@ -267,6 +275,23 @@ mod tests {
         let expected = [
             ("apiserver webhook pods.example.com".to_owned(), 6),
             ("audit webhook pods.example.com".to_owned(), 2),
+        ];
+        assert_eq!(counted.totals(&DENIALS), expected);
+    }
+
+    #[test]
+    fn an_audit_log_that_fell_silent_leaves_the_counting_to_others() {
+        let mut counted = heard(&[Kind::Audit, Kind::ApiServerMetrics]);
+        counted.world.apply(Delta::Note(Kind::Audit, SourceNote::Alive), ago(3600));
+        counted.see(audit(Refusal::Webhook, "pods.example.com", 3600), 3600);
+        // It still speaks; then nothing comes any more; then it is back with what others have counted.
+        for (n, age) in [(1.0, 3580), (2.0, 3520), (4.0, 1800), (7.0, 1740)] {
+            counted.see(rejections(n, age), age);
+        }
+        counted.see(audit(Refusal::Webhook, "pods.example.com", 1750), 1700);
+        let expected = [
+            ("apiserver webhook pods.example.com".to_owned(), 3),
+            ("audit webhook pods.example.com".to_owned(), 1),
         ];
         assert_eq!(counted.totals(&DENIALS), expected);
     }

@@ -10,6 +10,7 @@ mod deprecated;
 mod duration;
 mod gatekeeper;
 mod issuance;
+mod kubelets;
 mod kyverno;
 mod namespaces;
 mod pods;
@@ -67,6 +68,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &issuance::STUCK,
         &apiserver::CLIENT_CERTIFICATES,
         &pods::CERTIFICATES,
+        &kubelets::RENEWALS,
         &issuance::SIGNING,
         &secrets::FAILED,
         &deprecated::USED,
@@ -79,7 +81,10 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
     match o.object {
         Object::Namespace(namespace) => namespaces::observe(o, namespace, tallies),
         Object::Event(event) => denials::observe_event(o, event, tallies),
-        Object::Scrape(scrape) => apiserver::observe(o, scrape, tallies),
+        Object::Scrape(scrape) => {
+            apiserver::observe(o, scrape, tallies);
+            kubelets::observe(scrape, tallies);
+        }
         Object::Audit(audit) => {
             if denials::hear(o, audit, tallies) {
                 denials::observe_audit(audit, tallies);

@@ -67,7 +67,9 @@ fn down(view: &View<'_>, out: &mut Verdicts) {
             }
         }
     }
-    for definition in view.resources(Kind::CustomResourceDefinition) {
+    // Between one version and itself nothing is converted.
+    let several = |d: &&Resource| d.body.items("spec.versions").len() > 1;
+    for definition in view.resources(Kind::CustomResourceDefinition).filter(several) {
         let service = definition.body.at("spec.conversion.webhook.clientConfig.service");
         if let Some((reason, place)) = unreachable(view, service) {
             let labels = labels![&definition.meta.name, "conversion", "Fail", reason];
@@ -274,15 +276,19 @@ mod tests {
 
     #[test]
     fn a_conversion_without_backend_blocks_its_kind() {
-        let definition = |strategy: serde_json::Value| {
+        let definition = |strategy: &serde_json::Value, versions: &[&str]| {
+            let versions: Vec<_> = versions.iter().map(|name| json!({"name": name})).collect();
             resource(
                 Kind::CustomResourceDefinition,
                 "widgets.example.com",
-                json!({"spec": {"conversion": strategy}}),
+                json!({"spec": {"conversion": strategy, "versions": versions}}),
             )
         };
         let webhook = json!({"webhook": {"clientConfig": {"service": {"namespace": "shop", "name": "gone"}}}});
-        assert_eq!(reasons(&DOWN, objects![definition(webhook)]), ["service_missing"]);
-        assert!(reasons(&DOWN, objects![definition(json!({}))]).is_empty());
+        let two = definition(&webhook, &["v1", "v1beta1"]);
+        assert_eq!(reasons(&DOWN, objects![two]), ["service_missing"]);
+        assert!(reasons(&DOWN, objects![definition(&webhook, &["v1"])]).is_empty(), "never asked");
+        let none = definition(&json!({}), &["v1", "v1beta1"]);
+        assert!(reasons(&DOWN, objects![none]).is_empty());
     }
 }

@@ -6,7 +6,7 @@ use crate::model::text::Text;
 /// An event of the API server's audit log (`audit.k8s.io/v1`), counted and then forgotten.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AuditEvent {
-    /// The name is `auditID` and stage, the uid follows from it: an event that is sent again is known.
+    /// The name is `auditID`, the uid follows from it: an event that is sent again is known.
     pub meta: Meta,
     /// `stageTimestamp`.
     pub at: Time,
@@ -14,7 +14,7 @@ pub struct AuditEvent {
     pub refusal: Option<Refusal>,
     /// The policy, webhook or quota that refused, as far as the text names one.
     pub by: Text,
-    /// The class of the client: `kubectl`, `controller`, `node`, `serviceaccount`, `system`, `other`.
+    /// The class of the client by its user agent: `human`, `program`, `node`, `control_plane`, `unknown`.
     pub client: &'static str,
     /// Kind of the subject: `user`, `serviceaccount`, `node`, `system`, `anonymous`.
     pub subject: &'static str,

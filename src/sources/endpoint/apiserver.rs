@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Limited};
 use kube::Client;
 use kube::client::Body;
 
-use super::{Instances, scrape};
+use super::{Instances, scrape, unread};
 use crate::model::fields;
 use crate::model::kind::Kind;
 use crate::model::record::{Sample, Time};
@@ -19,6 +19,9 @@ use crate::sources::watch::Now;
 
 /// A list of checks is a few kilobytes; a larger answer is something else.
 const CHECKS_LIMIT: usize = 1 << 20;
+
+/// The largest exposition that is read, although little of it is kept.
+const EXPOSITION_LIMIT: usize = 256 << 20;
 
 /// The API server, asked about itself.
 pub(super) struct ApiServer {
@@ -44,14 +47,17 @@ impl ApiServer {
     pub(super) async fn metrics(&mut self) -> Result<Vec<Delta>, Failure> {
         let kind = Kind::ApiServerMetrics;
         let wanted = fields::metrics(kind).iter().copied().collect();
-        let samples = exposition(&self.client, "/metrics", &wanted, &mut self.texts).await?;
+        let path = "/metrics";
+        let Exposition { samples, left_out } =
+            exposition(&self.client, path, &wanted, &mut self.texts).await?;
         let started = samples.iter().find(|s| s.name == "process_start_time_seconds");
         let started = started.map_or(0.0, |s| s.value);
         let name = Text::from(format!("{started:.2}").as_str());
         let time = Time::from_second(started as i64).ok();
         let at = (self.now)();
         let mut changes = self.instances.seen(kind, &name, at);
-        changes.push(scrape(kind, (&name, ""), time, at, samples));
+        changes.push(scrape(kind, (&name, ""), time, at, samples.into()));
+        changes.extend(unread(kind, path, left_out));
         Ok(changes)
     }
 }
@@ -90,27 +96,36 @@ pub(in crate::sources) fn read_checks(text: &str, texts: &mut Interner) -> Box<[
     text.lines().filter_map(read).collect()
 }
 
-/// The wanted samples of an exposition, read as it comes.
+/// What an exposition says.
+pub(super) struct Exposition {
+    /// The wanted samples.
+    pub(super) samples: Vec<Sample>,
+    /// Lines that could not be read, and samples beyond the limit.
+    pub(super) left_out: usize,
+}
+
+/// Reads an exposition as it comes.
 pub(super) async fn exposition(
     client: &Client,
     path: &str,
     wanted: &BTreeSet<&'static str>,
     texts: &mut Interner,
-) -> Result<Box<[Sample]>, Failure> {
+) -> Result<Exposition, Failure> {
     let response = get(client, path).await?;
     let status = response.status().as_u16();
     if status != 200 {
         return Err(Failure::of_status(status, path));
     }
     let mut reader = Reader::new(wanted, texts);
-    let mut body = response.into_body();
+    let mut body = Limited::new(response.into_body(), EXPOSITION_LIMIT);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Failure::unreachable(&e.to_string()))?;
         if let Some(data) = frame.data_ref() {
             reader.feed(data);
         }
     }
-    Ok(reader.finish().0)
+    let (samples, left_out) = reader.finish();
+    Ok(Exposition { samples, left_out })
 }
 
 #[cfg(test)]

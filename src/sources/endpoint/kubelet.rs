@@ -9,8 +9,8 @@ use http::{Request, Uri};
 use kube::{Client, Config};
 use serde::Deserialize;
 
-use super::apiserver::exposition;
-use super::scrape;
+use super::apiserver::{Exposition, exposition};
+use super::{scrape, unread};
 use crate::model::fields;
 use crate::model::kind::Kind;
 use crate::model::record::{Sample, Time, Uid};
@@ -60,21 +60,27 @@ impl Kubelets {
     pub(super) async fn ask(&mut self) -> Result<Vec<Delta>, Failure> {
         let addresses = self.addresses().await?;
         let mut changes = self.forget_all_but(&addresses);
-        let mut questions = Vec::new();
+        let asked = addresses.len();
+        let (mut questions, mut failures) = (Vec::new(), Vec::new());
         for address in addresses {
-            let client = self.client(&address)?;
-            questions.push(one(address.node, client));
+            match self.client(&address) {
+                Ok(client) => questions.push(one(address.node, client)),
+                Err(failure) => failures.push((address.node, failure)),
+            }
         }
-        let asked = questions.len();
         let answers: Vec<_> =
             futures::stream::iter(questions).buffer_unordered(CONCURRENCY).collect().await;
-        let (mut failures, at) = (Vec::new(), (self.now)());
+        let (mut unreadable, at) = (0, (self.now)());
         for (node, answer) in answers {
             match answer {
-                Ok(samples) => changes.push(answered(&node, samples, at, &mut self.texts)),
+                Ok(Exposition { samples, left_out }) => {
+                    unreadable += left_out;
+                    changes.push(answered(&node, samples, at, &mut self.texts));
+                }
                 Err(failure) => failures.push((node, failure)),
             }
         }
+        changes.extend(unread(Kind::KubeletMetrics, "kubelets", unreadable));
         failures.sort_by(|a, b| a.0.cmp(&b.0));
         if asked > 0 && failures.len() == asked {
             let (node, failure) = failures.swap_remove(0);
@@ -133,14 +139,16 @@ impl Kubelets {
     }
 }
 
-async fn one(node: String, client: Client) -> (String, Result<Vec<Sample>, Failure>) {
+async fn one(node: String, client: Client) -> (String, Result<Exposition, Failure>) {
     let asked = async {
         let wanted = fields::metrics(Kind::KubeletMetrics).iter().copied().collect();
         // An interner of its own: kubelets are read side by side.
         let mut texts = Interner::default();
-        let mut samples = exposition(&client, "/metrics", &wanted, &mut texts).await?.into_vec();
-        samples.extend(exposition(&client, "/metrics/probes", &wanted, &mut texts).await?);
-        Ok(samples)
+        let mut whole = exposition(&client, "/metrics", &wanted, &mut texts).await?;
+        let probes = exposition(&client, "/metrics/probes", &wanted, &mut texts).await?;
+        whole.samples.extend(probes.samples);
+        whole.left_out += probes.left_out;
+        Ok(whole)
     };
     let late = || Err(Failure::unreachable(&format!("no answer within {} s", PATIENCE.as_secs())));
     let answer = tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| late());

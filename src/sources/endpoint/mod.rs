@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::watch::{WatchOptions, send};
 use crate::model::kind::{Kind, Origin};
 use crate::model::record::{Meta, Object, Sample, Scrape, Time, Uid};
-use crate::model::source::SourceNote;
+use crate::model::source::{Availability, SourceNote};
 use crate::model::text::Text;
 use crate::model::world::Delta;
 
@@ -36,8 +36,17 @@ pub(super) fn start(
     for kind in options.kinds.iter().copied() {
         let Origin::Endpoint(seconds) = kind.origin() else { continue };
         let every = Duration::from_secs(u64::from(seconds)).min(options.longest_interval);
-        let Some(mut endpoint) = Endpoint::of(kind, client, options)? else { continue };
         let out = out.clone();
+        let Some(mut endpoint) = Endpoint::of(kind, client, options)? else {
+            if let Some(note) = out_of_reach(kind) {
+                tasks.spawn(async move {
+                    send(&out, vec![note]).await;
+                    // A task that ends would be a source that nobody follows any more.
+                    out.closed().await;
+                });
+            }
+            continue;
+        };
         tasks.spawn(async move {
             while endpoint.ask(every, &out).await {
                 tokio::time::sleep(every).await;
@@ -56,9 +65,24 @@ pub(super) async fn once(
     for kind in options.kinds.iter().copied().filter(|k| !k.is_resource()) {
         if let Some(mut endpoint) = Endpoint::of(kind, client, options)? {
             endpoint.ask(Duration::ZERO, out).await;
+        } else if kind == Kind::Audit {
+            let why = "audit events come to who waits for them";
+            send(out, vec![disabled(kind, why)]).await;
+        } else if let Some(note) = out_of_reach(kind) {
+            send(out, vec![note]).await;
         }
     }
     Ok(())
+}
+
+/// What is told of an endpoint that cannot be asked here; nothing of one that calls by itself.
+fn out_of_reach(kind: Kind) -> Option<Delta> {
+    (kind == Kind::KubeletMetrics).then(|| disabled(kind, "no kubelet can be reached from here"))
+}
+
+fn disabled(kind: Kind, why: &str) -> Delta {
+    let (availability, message) = (Availability::Disabled, why.to_owned());
+    Delta::Note(kind, SourceNote::Failed { availability, message, backoff_seconds: 0.0 })
 }
 
 /// How long an answer may take.
@@ -115,8 +139,9 @@ impl Endpoint {
                 Self::Prometheus(prometheus) => prometheus.ask().await,
             }
         };
-        // All kubelets of a large cluster take their time, each bounded by itself.
-        let patience = if kind == Kind::KubeletMetrics { 60 * PATIENCE } else { PATIENCE };
+        // Many answers take their time, each bounded by itself.
+        let many = matches!(kind, Kind::KubeletMetrics | Kind::PrometheusQuery);
+        let patience = if many { 60 * PATIENCE } else { PATIENCE };
         let late = || {
             let why = format!("no answer within {} s", patience.as_secs());
             Err(Failure::unreachable(&why))
@@ -151,6 +176,12 @@ pub(super) fn scrape(
         ..Meta::default()
     };
     Delta::Upsert(Object::Scrape(Box::new(Scrape { kind, meta, at, samples })))
+}
+
+/// What is told of lines that could not be read or were beyond a limit.
+fn unread(kind: Kind, what: &str, left_out: usize) -> Option<Delta> {
+    let message = format!("{what}: {left_out} lines could not be read or were too many");
+    (left_out > 0).then_some(Delta::Note(kind, SourceNote::Undecodable { message }))
 }
 
 /// Instances that answered lately: behind one address there may be several, and one that is gone is forgotten.

@@ -1,7 +1,9 @@
 //! What does a Prometheus answer? One instant query for each signal that is read by one.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use futures::StreamExt;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -22,6 +24,10 @@ use crate::model::text::{Interner, Text};
 use crate::model::world::Delta;
 use crate::sources::failure::{Failure, root_cause};
 use crate::sources::watch::Now;
+
+/// Queries that are asked at once, and how long one may take: one that is slow does not silence the others.
+const CONCURRENCY: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest answer that is read, and the most series that are kept of it.
 const ANSWER_LIMIT: usize = 16 << 20;
@@ -77,65 +83,98 @@ impl Prometheus {
         Ok(Self { options, client, now, texts: Interner::default() })
     }
 
-    /// Asks every query. One that fails is told and leaves no old answer behind; when all fail, so does the source.
+    /// Asks every query, a few at a time. One that fails is told and leaves no old answer behind; when all fail, so
+    /// does the source.
     pub(super) async fn ask(&mut self) -> Result<Vec<Delta>, Failure> {
+        let token = self.token()?;
+        let mut questions = Vec::new();
+        for (name, query) in &self.options.queries {
+            let request = self.request(query, token.as_ref())?;
+            questions.push(answer(name, self.client.clone(), request));
+        }
+        let (asked, kind) = (questions.len(), Kind::PrometheusQuery);
+        let mut answers = futures::stream::iter(questions).buffered(CONCURRENCY);
         let (mut changes, mut failures) = (Vec::new(), Vec::new());
-        for (name, query) in self.options.queries.clone() {
-            match self.query(name, query).await {
-                Ok(samples) => {
-                    let at = (self.now)();
-                    changes.push(scrape(Kind::PrometheusQuery, (name, ""), None, at, samples));
+        let tell = |name: &str, why: String| {
+            let message = format!("query of {name}: {why}");
+            Delta::Note(kind, SourceNote::Undecodable { message })
+        };
+        while let Some((name, answer)) = answers.next().await {
+            let read = answer.and_then(|(status, body)| self.read(name, status, &body));
+            match read {
+                Ok((samples, beyond)) => {
+                    changes.push(scrape(kind, (name, ""), None, (self.now)(), samples));
+                    let why = || format!("{beyond} series are beyond the limit and left out");
+                    changes.extend((beyond > 0).then(|| tell(name, why())));
                 }
                 Err(failure) => {
                     let key = (Text::default(), name.into());
-                    let (kind, uid) = (Kind::PrometheusQuery, Uid::default());
-                    changes.push(Delta::Delete { kind, key, uid });
+                    changes.push(Delta::Delete { kind, key, uid: Uid::default() });
                     failures.push((name, failure));
                 }
             }
         }
-        if failures.len() == self.options.queries.len()
-            && let Some((_, failure)) = failures.pop()
-        {
-            return Err(failure);
+        if !failures.is_empty() && failures.len() == asked {
+            return Err(failures.swap_remove(0).1);
         }
-        for (name, failure) in failures {
-            let message = format!("query of {name}: {}", failure.message);
-            changes.push(Delta::Note(Kind::PrometheusQuery, SourceNote::Undecodable { message }));
-        }
+        changes.extend(failures.into_iter().map(|(name, failure)| tell(name, failure.message)));
         Ok(changes)
     }
 
-    async fn query(&mut self, name: &str, query: &str) -> Result<Box<[Sample]>, Failure> {
+    /// The bearer token, read anew each time: whoever wrote it may renew it.
+    fn token(&self) -> Result<Option<HeaderValue>, Failure> {
+        let Some(path) = &self.options.bearer_token_file else { return Ok(None) };
+        let token = std::fs::read_to_string(path).map_err(|e| {
+            Failure::unreachable(&format!("could not read {}: {e}", path.display()))
+        })?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+            .map_err(|_| Failure::unreachable("the bearer token holds what a header can't"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+
+    fn request(&self, query: &str, token: Option<&HeaderValue>) -> Result<Question, Failure> {
         let base = self.options.url.trim_end_matches('/');
         let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
-        let uri: Uri = format!("{base}/api/v1/query?query={query}")
+        let patience = PATIENCE.as_secs();
+        let uri: Uri = format!("{base}/api/v1/query?timeout={patience}s&query={query}")
             .parse()
             .map_err(|_| Failure::unreachable("prometheus.url is no URL"))?;
         let mut request = Request::get(uri).header("accept", "application/json");
-        if let Some(path) = &self.options.bearer_token_file {
-            let token = std::fs::read_to_string(path).map_err(|e| {
-                Failure::unreachable(&format!("could not read {}: {e}", path.display()))
-            })?;
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
-                .map_err(|_| Failure::unreachable("the bearer token holds what a header can't"))?;
-            value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, token.clone());
         }
-        let request =
-            request.body(Empty::new()).map_err(|e| Failure::unreachable(&e.to_string()))?;
-        let answer = self.client.request(request).await;
-        let answer = answer.map_err(|e| Failure::unreachable(&root_cause(&e)))?;
-        let status = answer.status().as_u16();
-        let body = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
-        let body = body.map_err(|e| Failure::unreachable(&e.to_string()))?.to_bytes();
-        match read_answer(name, &body, &mut self.texts) {
-            Ok(samples) if status == 200 => Ok(samples),
+        request.body(Empty::new()).map_err(|e| Failure::unreachable(&e.to_string()))
+    }
+
+    fn read(&mut self, name: &str, status: u16, body: &[u8]) -> Result<Read, Failure> {
+        match read_answer(name, body, &mut self.texts) {
+            Ok(read) if status == 200 => Ok(read),
             // A Prometheus says why as JSON; what stands before one may not.
             Ok(_) => Err(Failure::of_status(status, "")),
             Err(why) => Err(Failure::of_status(if status == 200 { 502 } else { status }, &why)),
         }
     }
+}
+
+type Question = Request<Empty<bytes::Bytes>>;
+
+/// The answer to one query, as it came: status and body.
+async fn answer(
+    name: &'static str,
+    client: Client<HttpsConnector<HttpConnector>, Empty<bytes::Bytes>>,
+    question: Question,
+) -> (&'static str, Result<(u16, bytes::Bytes), Failure>) {
+    let asked = async {
+        let answer = client.request(question).await;
+        let answer = answer.map_err(|e| Failure::unreachable(&root_cause(&e)))?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), ANSWER_LIMIT).collect().await;
+        let body = body.map_err(|e| Failure::unreachable(&e.to_string()))?;
+        Ok((status, body.to_bytes()))
+    };
+    let late = || Err(Failure::unreachable(&format!("no answer within {} s", PATIENCE.as_secs())));
+    (name, tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| late()))
 }
 
 fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig, PrometheusError> {
@@ -175,12 +214,15 @@ struct Row {
     value: (f64, String),
 }
 
+/// The samples of an answer, and how many were beyond the limit.
+pub(in crate::sources) type Read = (Box<[Sample]>, usize);
+
 /// Reads the answer of an instant query (Prometheus HTTP API): a vector, or a scalar.
 pub(in crate::sources) fn read_answer(
     name: &str,
     body: &[u8],
     texts: &mut Interner,
-) -> Result<Box<[Sample]>, String> {
+) -> Result<Read, String> {
     let answer: Answer = serde_json::from_slice(body)
         .map_err(|_| "the answer is no answer to a query".to_owned())?;
     let data = match answer.data {
@@ -200,7 +242,8 @@ pub(in crate::sources) fn read_answer(
         let labels = texts.labels(row.metric.iter().map(|(k, v)| (k.as_str(), v.as_str())));
         Some(Sample { name: texts.text(name), labels, value })
     };
-    Ok(rows.into_iter().take(SERIES_LIMIT).filter_map(read).collect())
+    let beyond = rows.len().saturating_sub(SERIES_LIMIT);
+    Ok((rows.into_iter().take(SERIES_LIMIT).filter_map(read).collect(), beyond))
 }
 
 #[cfg(test)]
@@ -214,16 +257,27 @@ mod tests {
         let read = |text: &str| read_answer("q", text.as_bytes(), &mut Interner::default());
         let vector = r#"{"status":"success","data":{"resultType":"vector","result":[
             {"metric":{"job":"a"},"value":[1700000000.1,"0.5"]},{"metric":{},"value":[1,"NaN"]}]}}"#;
-        let samples = read(vector).unwrap();
-        assert_eq!((samples.len(), samples[0].value), (2, 0.5));
+        let (samples, beyond) = read(vector).unwrap();
+        assert_eq!((samples.len(), samples[0].value, beyond), (2, 0.5, 0));
         assert_eq!(samples[0].labels.value("job"), "a");
         let scalar = r#"{"status":"success","data":{"resultType":"scalar","result":[1,"3"]}}"#;
-        assert_eq!(read(scalar).unwrap()[0].value, 3.0);
+        assert_eq!(read(scalar).unwrap().0[0].value, 3.0);
         let matrix = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
         assert!(read(matrix).unwrap_err().contains("found a matrix"));
         let error = r#"{"status":"error","errorType":"bad_data","error":"parse error at char 3"}"#;
         assert_eq!(read(error).unwrap_err(), "parse error at char 3");
         assert!(read("<html>").is_err());
+    }
+
+    #[test]
+    fn series_beyond_the_limit_are_counted() {
+        let row = r#"{"metric":{},"value":[1,"1"]}"#;
+        let rows = vec![row; SERIES_LIMIT + 2].join(",");
+        let text =
+            format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{rows}]}}}}"#);
+        let (samples, beyond) =
+            read_answer("q", text.as_bytes(), &mut Interner::default()).unwrap();
+        assert_eq!((samples.len(), beyond), (SERIES_LIMIT, 2));
     }
 
     proptest! {
