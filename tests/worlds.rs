@@ -115,7 +115,7 @@ fn sound(report: &Report) {
                     assert_eq!(reading.labels.iter().count(), signal.signal.labels.len(), "{name}");
                     let labels = signal.signal.labels.iter().zip(reading.labels.iter());
                     for (_, reason) in labels.filter(|(label, _)| **label == "reason") {
-                        let known = signal.signal.reasons.contains(&&*reason);
+                        let known = signal.signal.reasons.contains(&reason);
                         assert!(known || reason == "unobserved", "{name}: reason {reason:?}");
                     }
                 }

@@ -18,7 +18,7 @@ pub(super) static AGE: Signal = Signal {
     help: "Age of node leases when they were last read: the largest, and the 95th percentile. Healthy is below 15; \
            many late at once means the control plane or the network rather than nodes.",
     unit: Unit::Seconds,
-    labels: &["quantile"],
+    labels: &["statistic"],
     reasons: &[],
     bound: "2",
     needs: &[Kind::Lease, Kind::Node],
@@ -69,8 +69,8 @@ fn age(view: &View<'_>, out: &mut Readings) {
     let mut ages: Vec<i64> = ages(view).into_iter().map(|(_, age)| age).collect();
     ages.sort_unstable();
     let Some(largest) = ages.last() else { return };
-    out.push(labels!["1"], *largest as f64);
-    out.push(labels!["0.95"], ages[(ages.len() - 1) * 95 / 100] as f64);
+    out.push(labels!["max"], *largest as f64);
+    out.push(labels!["p95"], ages[(ages.len() - 1) * 95 / 100] as f64);
 }
 
 fn late(view: &View<'_>, out: &mut Verdicts) {
