@@ -3,6 +3,7 @@
 mod api;
 mod chance;
 mod controllers;
+mod faults;
 mod fields;
 mod founding;
 mod kind;
@@ -26,8 +27,9 @@ use jiff::Timestamp;
 use tokio::sync::watch::Sender;
 
 pub use self::api::{ApiServer, ResponseBody};
+pub use self::faults::{Class, Fault, FaultKind, UnknownFault, all as faults};
 pub use self::layout::Shape;
-pub use self::scenario::{Ending, Fault, Planned, Probe, Scenario, Target, UnknownScenario};
+pub use self::scenario::{Expected, Planned, Scenario};
 pub use self::script::FaultNotice;
 use self::shared::Shared;
 use crate::clock::Clock;

@@ -1,25 +1,21 @@
-//! When does which fault begin and end, and what exactly is done to the cluster then? Only causes: effects follow.
+//! When does which fault begin and end? Only causes are scripted: effects follow.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::controllers::{Task, kubelet, nodes, pods};
+use super::controllers::Task;
+use super::faults::Fault;
 use super::fields::Fields;
-use super::founding::{image_of, next_tag, set_tag};
 use super::kind::Kind;
-use super::moment::{MINUTE, Moment, SECOND};
-use super::scenario::{Ending, Fault, Probe, Scenario, Target};
+use super::moment::Moment;
+use super::scenario::{Action, Scenario};
 use super::simulation::Simulation;
 use super::store::Key;
-use super::surroundings::Conduct;
-
-/// How long after a repair a grown StatefulSet shrinks again.
-const SHRINK_AFTER: Moment = 4 * MINUTE;
 
 /// A fault began or was repaired.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FaultNotice {
     /// When, in virtual time.
     pub at: Timestamp,
@@ -35,6 +31,8 @@ impl std::fmt::Display for FaultNotice {
     }
 }
 
+type Deed = fn(&mut Simulation, &Fault);
+
 #[derive(Clone, Debug)]
 enum Step {
     /// Plan a repetition of the scenario.
@@ -43,7 +41,11 @@ enum Step {
     },
     Begin(Fault),
     End(Fault),
-    Shrink(Target),
+    /// Something that a fault leaves to be done after its end.
+    Later(Fault, Deed),
+    Apply(Value),
+    Patch(Kind, Key, Value),
+    Delete(Kind, Key),
 }
 
 /// The steps to come, and what has to be put back.
@@ -53,8 +55,8 @@ pub(crate) struct Script {
     start: Moment,
     steps: BTreeMap<(Moment, u32), Step>,
     planned: u32,
-    /// Templates from before a release, by Deployment.
-    before: BTreeMap<Key, Value>,
+    /// What was before a fault changed it.
+    pub(crate) before: BTreeMap<(Kind, Key), Value>,
     notices: Vec<FaultNotice>,
 }
 
@@ -64,6 +66,12 @@ pub(crate) fn play(sim: &mut Simulation, scenario: Scenario) {
     sim.script.scenario = Some(scenario);
     let start = sim.now;
     plan(sim, start, Step::Repeat { nth: 0 });
+}
+
+/// Has something done for a fault some time from now.
+pub(crate) fn later(sim: &mut Simulation, after: Moment, fault: &Fault, deed: Deed) {
+    let at = sim.now + after;
+    plan(sim, at, Step::Later(fault.clone(), deed));
 }
 
 /// Takes the notices of what began and ended.
@@ -90,13 +98,18 @@ pub(crate) fn step(sim: &mut Simulation) {
             Step::Repeat { nth } => repeat(sim, nth),
             Step::Begin(fault) => {
                 tell(sim, &fault, true);
-                begin(sim, &fault);
+                (fault.kind.begin)(sim, &fault);
             }
             Step::End(fault) => {
                 tell(sim, &fault, false);
-                end(sim, &fault);
+                (fault.kind.end)(sim, &fault);
             }
-            Step::Shrink(set) => scale(sim, &set, -1),
+            Step::Later(fault, deed) => deed(sim, &fault),
+            Step::Apply(object) => apply(sim, object),
+            Step::Patch(kind, key, patch) => {
+                sim.store.update(kind, &key, |object| merge(object, &patch));
+            }
+            Step::Delete(kind, key) => sim.delete(kind, &key),
         }
     }
 }
@@ -105,10 +118,18 @@ fn repeat(sim: &mut Simulation, nth: u32) {
     let Some(scenario) = sim.script.scenario.clone() else { return };
     let millis = |time: std::time::Duration| time.as_millis() as Moment;
     let start = sim.script.start + scenario.every.map_or(0, millis) * Moment::from(nth);
-    for planned in scenario.faults {
+    for planned in scenario.timeline {
         let begins = start + millis(planned.at);
-        plan(sim, begins, Step::Begin(planned.fault.clone()));
-        plan(sim, begins + millis(planned.lasts), Step::End(planned.fault));
+        let step = match planned.action {
+            Action::Fault { fault, lasts } => {
+                plan(sim, begins + millis(lasts), Step::End(fault.clone()));
+                Step::Begin(fault)
+            }
+            Action::Apply(object) => Step::Apply(object),
+            Action::Patch { kind, key, patch } => Step::Patch(kind, key, patch),
+            Action::Delete { kind, key } => Step::Delete(kind, key),
+        };
+        plan(sim, begins, step);
     }
     if let Some(every) = scenario.every {
         plan(sim, start + millis(every), Step::Repeat { nth: nth + 1 });
@@ -120,121 +141,48 @@ fn tell(sim: &mut Simulation, fault: &Fault, started: bool) {
     sim.script.notices.push(FaultNotice { at, what: fault.clone(), started });
 }
 
-fn begin(sim: &mut Simulation, fault: &Fault) {
-    let crash = Conduct::Exits { code: 1, after: 2 * SECOND };
-    match fault {
-        Fault::ProvisionerDown { controller, grows } => {
-            behave(sim, controller, crash);
-            scale(sim, grows, 1);
-        }
-        Fault::ProvisioningRefused { driver, error, grows } => {
-            sim.storage.refusing.insert(driver.clone(), error.clone());
-            scale(sim, grows, 1);
-        }
-        Fault::BadRelease { deployment, ending } => {
-            let conduct = match ending {
-                Ending::Error => Conduct::Exits { code: 1, after: 4 * SECOND },
-                Ending::OutOfMemory => Conduct::Leaks { after: 45 * SECOND },
-            };
-            let image = release(sim, deployment);
-            sim.surroundings.set_image(&image, conduct);
-        }
-        Fault::FailingProbe { workload, probe } => {
-            let conduct = match probe {
-                Probe::Readiness => Conduct::Unready,
-                Probe::Liveness => Conduct::Hangs,
-            };
-            behave(sim, workload, conduct);
-        }
-        Fault::NodeLost { node } => nodes::lose(sim, &Key::cluster(node)),
-        Fault::RegistryDown { host, releases } => {
-            sim.surroundings.set_registry(host, false);
-            for deployment in releases {
-                release(sim, deployment);
-            }
-        }
-        Fault::Unschedulable { deployment, cpu } => {
-            edit_template(sim, deployment, |d| {
-                d.put("spec/template/spec/containers/0/resources/requests/cpu", json!(cpu));
-            });
-        }
-        Fault::FailingJob { cron_job } => {
-            behave(sim, cron_job, Conduct::Exits { code: 1, after: 6 * SECOND });
-        }
-    }
-}
-
-fn end(sim: &mut Simulation, fault: &Fault) {
-    match fault {
-        Fault::ProvisionerDown { controller, grows } => {
-            behave(sim, controller, Conduct::Serves);
-            replace_unready(sim, controller);
-            let at = sim.now + SHRINK_AFTER;
-            plan(sim, at, Step::Shrink(grows.clone()));
-        }
-        Fault::ProvisioningRefused { driver, grows, .. } => {
-            sim.storage.refusing.remove(driver);
-            let at = sim.now + SHRINK_AFTER;
-            plan(sim, at, Step::Shrink(grows.clone()));
-        }
-        Fault::BadRelease { deployment, .. } | Fault::Unschedulable { deployment, .. } => {
-            roll_back(sim, deployment);
-        }
-        Fault::FailingProbe { workload, .. } => behave(sim, workload, Conduct::Serves),
-        Fault::NodeLost { node } => nodes::restore(sim, &Key::cluster(node)),
-        // What was released stays: it starts as soon as it is pulled.
-        Fault::RegistryDown { host, .. } => sim.surroundings.set_registry(host, true),
-        Fault::FailingJob { cron_job } => behave(sim, cron_job, Conduct::Serves),
-    }
-}
-
-/// The pods of a workload behave differently from here on.
-fn behave(sim: &mut Simulation, workload: &Target, conduct: Conduct) {
-    sim.surroundings.set_app(&workload.namespace, &workload.name, conduct);
-    kubelet::recheck(sim, &workload.namespace, &workload.name);
-}
-
-/// Deletes the pods of a workload that are not ready, as an operator would who does not care to wait for back-offs.
-fn replace_unready(sim: &mut Simulation, workload: &Target) {
-    let all = sim.store.list(Kind::Pod, Some(&workload.namespace));
-    let unready = all.filter(|(_, pod)| pod.label("app") == workload.name && !pods::ready(pod));
-    let keys: Vec<_> = unready.map(|(key, _)| key.clone()).collect();
-    for key in keys {
-        sim.delete(Kind::Pod, &key);
-    }
-}
-
-fn scale(sim: &mut Simulation, set: &Target, by: i64) {
-    let key = Key::new(&set.namespace, &set.name);
-    sim.store.update(Kind::StatefulSet, &key, |set| {
-        let replicas = (set.int("spec/replicas") + by).max(0);
-        set.put("spec/replicas", json!(replicas));
-    });
-}
-
-/// Releases the next version of a Deployment; gives its image.
-fn release(sim: &mut Simulation, deployment: &Target) -> String {
-    edit_template(sim, deployment, |d| {
-        let tag = next_tag(image_of(d));
-        set_tag(d, &tag);
-    });
-    let key = Key::new(&deployment.namespace, &deployment.name);
-    sim.store.get(Kind::Deployment, &key).map_or("", |d| image_of(d)).to_owned()
-}
-
-fn edit_template(sim: &mut Simulation, deployment: &Target, edit: impl FnOnce(&mut Value)) {
-    let key = Key::new(&deployment.namespace, &deployment.name);
-    let Some(before) = sim.store.get(Kind::Deployment, &key).and_then(|d| d.at("spec/template"))
-    else {
+/// Makes an object, or brings the one of its name to what the manifest says.
+fn apply(sim: &mut Simulation, object: Value) {
+    let Some(kind) = Kind::of_manifest(object.text("apiVersion"), object.text("kind")) else {
         return;
     };
-    sim.script.before.insert(key.clone(), before.clone());
-    sim.store.update(Kind::Deployment, &key, edit);
+    let key = Key::of(&object);
+    if sim.store.get(kind, &key).is_some() {
+        sim.store.update(kind, &key, |held| merge(held, &object));
+    } else {
+        sim.create(kind, object);
+    }
 }
 
-fn roll_back(sim: &mut Simulation, deployment: &Target) {
-    let key = Key::new(&deployment.namespace, &deployment.name);
-    if let Some(before) = sim.script.before.remove(&key) {
-        sim.store.update(Kind::Deployment, &key, |d| d.put("spec/template", before));
+/// JSON merge patch (RFC 7386).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Some(held) = target.as_object_mut() else { return };
+    for (name, value) in fields {
+        if value.is_null() {
+            held.remove(name);
+        } else {
+            merge(held.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_merges_removes_and_replaces() {
+        let mut target = json!({"a": {"b": 1, "c": [1, 2]}, "d": "x"});
+        merge(&mut target, &json!({"a": {"b": null, "c": [3], "e": {"f": true}}, "d": 2}));
+        assert_eq!(target, json!({"a": {"c": [3], "e": {"f": true}}, "d": 2}));
     }
 }

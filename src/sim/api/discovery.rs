@@ -27,8 +27,8 @@ pub(super) fn document(path: &[&str]) -> Option<Value> {
             Some(document)
         }
         ["api", "v1"] => Some(resources("", "v1")),
-        ["apis", name, "v1"] if groups().contains(name) => {
-            Some(resources(name, &format!("{name}/v1")))
+        ["apis", name, version] if version_of(name) == Some(version) => {
+            Some(resources(name, &format!("{name}/{version}")))
         }
         _ => None,
     }
@@ -38,8 +38,14 @@ fn groups() -> BTreeSet<&'static str> {
     SERVED.iter().map(|s| s.group).filter(|g| !g.is_empty()).collect()
 }
 
+/// The version in which a group is served.
+fn version_of(group: &str) -> Option<&'static str> {
+    SERVED.iter().find(|s| s.group == group && !group.is_empty()).map(|s| s.version)
+}
+
 fn group(name: &str) -> Value {
-    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
+    let version = version_of(name).unwrap_or_default();
+    let version = json!({"groupVersion": format!("{name}/{version}"), "version": version});
     json!({"name": name, "versions": [version], "preferredVersion": version})
 }
 

@@ -136,13 +136,14 @@ pub(super) fn parse(method: &Method, uri: &Uri, accept: &str) -> Result<Parsed, 
     if let Some(document) = discovery::document(&path) {
         return Ok(Parsed { target: Target::Document(document), verb: Verb::List, query });
     }
-    let (group, rest) = match path.as_slice() {
-        ["api", "v1", rest @ ..] => ("", rest),
-        ["apis", group, "v1", rest @ ..] => (*group, rest),
+    let (group, version, rest) = match path.as_slice() {
+        ["api", "v1", rest @ ..] => ("", "v1", rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Err(Failure::no_path()),
     };
     let (ns, plural, name) = locate(rest)?;
-    let served = SERVED.iter().find(|s| s.group == group && s.plural == plural);
+    let same = |s: &&Served| s.group == group && s.version == version && s.plural == plural;
+    let served = SERVED.iter().find(same);
     let served = served.filter(|s| s.namespaced || ns.is_none()).ok_or_else(Failure::no_path)?;
     if method != Method::GET {
         let text = "the server does not allow this method on the requested resource";
@@ -236,7 +237,7 @@ mod tests {
             ("/apis/events.k8s.io/v1/events", Some(("Event", None))),
             ("/api/v1/namespaces/shop/nodes", None),
             ("/apis/apps/v1beta1/deployments", None),
-            ("/api/v1/secrets", None),
+            ("/api/v1/widgets", None),
             ("/metrics", None),
         ];
         for (uri, expected) in cases {

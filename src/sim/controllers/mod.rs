@@ -117,6 +117,8 @@ pub(crate) fn react(sim: &mut Simulation, touch: &Touch) {
         | Kind::Job
         | Kind::CronJob => sim.queue.push(soon, Task::Reconcile(touch.kind, key)),
         Kind::Namespace | Kind::Event | Kind::StorageClass | Kind::CsiDriver | Kind::CsiNode => {}
+        // The rest is reconciled by whoever has a controller for it.
+        kind => sim.queue.push(soon, Task::Reconcile(kind, key)),
     }
 }
 

@@ -1,0 +1,119 @@
+//! By which means are faults caused and ended? What is done to programs, templates and replicas.
+
+use serde_json::{Value, json};
+
+use crate::sim::controllers::{kubelet, pods};
+use crate::sim::fields::Fields;
+use crate::sim::founding::{image_of, next_tag, set_tag};
+use crate::sim::kind::Kind;
+use crate::sim::simulation::Simulation;
+use crate::sim::store::Key;
+use crate::sim::surroundings::Conduct;
+
+/// The key that `namespace/name`, or a name alone, stands for.
+pub(super) fn key(at: &str) -> Key {
+    match at.split_once('/') {
+        Some((namespace, name)) => Key::new(namespace, name),
+        None => Key::cluster(at),
+    }
+}
+
+/// The pods of a workload behave differently from here on.
+pub(super) fn behave(sim: &mut Simulation, workload: &str, conduct: Conduct) {
+    let Key { ns, name } = key(workload);
+    sim.surroundings.set_app(&ns, &name, conduct);
+    kubelet::recheck(sim, &ns, &name);
+}
+
+/// Deletes the pods of a workload that are not ready, as an operator would who does not care to wait for back-offs.
+pub(super) fn replace_unready(sim: &mut Simulation, workload: &str) {
+    let Key { ns, name } = key(workload);
+    let all = sim.store.list(Kind::Pod, Some(&ns));
+    let unready = all.filter(|(_, pod)| pod.label("app") == name && !pods::ready(pod));
+    let keys: Vec<_> = unready.map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        sim.delete(Kind::Pod, &key);
+    }
+}
+
+/// Changes the replicas of a workload by so many.
+pub(super) fn scale(sim: &mut Simulation, kind: Kind, workload: &str, by: i64) {
+    sim.store.update(kind, &key(workload), |set| {
+        let replicas = (set.int("spec/replicas") + by).max(0);
+        set.put("spec/replicas", json!(replicas));
+    });
+}
+
+/// Releases the next version of a Deployment; gives its image.
+pub(super) fn release(sim: &mut Simulation, deployment: &str) -> String {
+    edit_template(sim, deployment, |d| {
+        let tag = next_tag(image_of(d));
+        set_tag(d, &tag);
+    });
+    let found = sim.store.get(Kind::Deployment, &key(deployment));
+    found.map_or("", |d| image_of(d)).to_owned()
+}
+
+/// Edits the template of a Deployment; the one before is kept for [`roll_back`].
+pub(super) fn edit_template(sim: &mut Simulation, deployment: &str, edit: impl FnOnce(&mut Value)) {
+    let key = key(deployment);
+    let Some(before) = sim.store.get(Kind::Deployment, &key).and_then(|d| d.at("spec/template"))
+    else {
+        return;
+    };
+    sim.script.before.insert((Kind::Deployment, key.clone()), before.clone());
+    sim.store.update(Kind::Deployment, &key, edit);
+}
+
+/// Puts the template of a Deployment back to what it was before [`edit_template`].
+pub(super) fn roll_back(sim: &mut Simulation, deployment: &str) {
+    let key = key(deployment);
+    if let Some(before) = sim.script.before.remove(&(Kind::Deployment, key.clone())) {
+        sim.store.update(Kind::Deployment, &key, |d| d.put("spec/template", before));
+    }
+}
+
+/// Changes an object and keeps it whole for [`restore`].
+pub(super) fn edit(sim: &mut Simulation, kind: Kind, at: &str, edit: impl FnOnce(&mut Value)) {
+    let key = key(at);
+    if let Some(before) = sim.store.get(kind, &key).map(|o| (**o).clone()) {
+        sim.script.before.entry((kind, key.clone())).or_insert(before);
+        sim.store.update(kind, &key, edit);
+    }
+}
+
+/// Deletes an object and keeps it for [`restore`].
+pub(super) fn remove(sim: &mut Simulation, kind: Kind, at: &str) {
+    let key = key(at);
+    if let Some(before) = sim.store.get(kind, &key).map(|o| (**o).clone()) {
+        sim.script.before.entry((kind, key.clone())).or_insert(before);
+        sim.delete(kind, &key);
+    }
+}
+
+/// Puts the spec, labels and annotations of an object back to what they were before [`edit`], or makes it again after
+/// [`remove`].
+pub(super) fn restore(sim: &mut Simulation, kind: Kind, at: &str) {
+    let key = key(at);
+    let Some(before) = sim.script.before.remove(&(kind, key.clone())) else { return };
+    if sim.store.get(kind, &key).is_none() {
+        sim.create(kind, before);
+        return;
+    }
+    sim.store.update(kind, &key, |object| {
+        for path in [
+            "spec",
+            "data",
+            "reclaimPolicy",
+            "webhooks",
+            "rules",
+            "metadata/labels",
+            "metadata/annotations",
+        ] {
+            match before.at(path) {
+                Some(held) => object.put(path, held.clone()),
+                None => object.drop_field(path),
+            }
+        }
+    });
+}
