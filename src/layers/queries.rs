@@ -275,11 +275,11 @@ query!(
     Observability,
     "observability_targets_down_ratio",
     Ratio,
-    ["job"],
+    ["scrape_job"],
     "scrape jobs",
     0.05,
     "Share of a job's targets that cannot be scraped. Healthy is 0.",
-    "1 - avg by (job) (up)"
+    "label_replace(1 - avg by (job) (up), \"scrape_job\", \"$1\", \"job\", \"(.*)\")"
 );
 
 query!(
