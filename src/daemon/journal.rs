@@ -103,7 +103,7 @@ fn log_notice(notice: &Notice) {
         ),
         Notice::FindingClosed(f) => info!(
             id = f.id, layer = %f.layer, signal = %f.signal, reason = %f.reason,
-            "finding closed: {}", f.subject
+            "finding closed: {}: {}", f.subject, f.message
         ),
         Notice::AnomalyOpened(a) => info!(
             id = a.id, layer = %a.layer, severity = a.severity.name(), "anomaly opened: {}",
