@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::labels;
 use crate::layers::switches::{SWITCHED, switched_off};
-use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
 use crate::model::signal::{Profile, Read, Signal, Unit};
@@ -45,6 +44,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::kind::Kind;
     use crate::layers::fixtures::{objects, readings, resource};
 
     #[test]
