@@ -20,6 +20,7 @@ pub mod objects;
 mod process;
 mod prometheus;
 mod rbac;
+mod systems;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -35,6 +36,7 @@ pub use collector::{Collector, LogRecord, MetricPoint};
 pub use exposition::{Metrics, Sample};
 pub use process::Kubestrata;
 pub use prometheus::{Prometheus, check_metrics};
+pub use systems::Systems;
 
 /// The path of a program of the bed, such as `promtool`; builds it first where that was not done.
 pub fn bin(program: &str) -> PathBuf {
