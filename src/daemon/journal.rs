@@ -87,7 +87,7 @@ impl Journal {
                 Availability::Unreachable => {
                     warn!(
                         sources,
-                        why, "the API server does not answer, trying again with back-off"
+                        why, "no answer, trying again with back-off"
                     );
                 }
             }

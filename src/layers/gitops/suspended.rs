@@ -44,8 +44,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::model::kind::Kind;
     use crate::layers::fixtures::{objects, readings, resource};
+    use crate::model::kind::Kind;
 
     #[test]
     fn what_stands_still_is_counted_by_kind() {
