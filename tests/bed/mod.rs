@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stderr, reason = "a failing test tells what its programs logged")]
 
+pub mod apply;
 mod child;
 mod cluster;
 mod collector;
@@ -19,7 +20,7 @@ pub mod manifests;
 pub mod objects;
 mod process;
 mod prometheus;
-mod rbac;
+pub mod rbac;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
