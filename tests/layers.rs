@@ -18,7 +18,7 @@ use kubestrata::layers;
 use kubestrata::model::Time;
 use kubestrata::model::kind::Kind;
 use kubestrata::model::layer::Layer;
-use kubestrata::model::signal::{Read, Signal};
+use kubestrata::model::signal::{NAMED, Read, Signal};
 use kubestrata::model::source::Availability;
 use kubestrata::model::world::{Delta, World};
 use kubestrata::pipeline::{Pipeline, State};
@@ -212,9 +212,14 @@ fn stays(series: &str) -> bool {
     let is_total = |s: &&Signal| matches!(s.read, Read::Counter | Read::Histogram(_));
     let mut totals = layers::signals().filter(is_total);
     let of = |s: &Signal| series.starts_with(&format!("kubestrata_{}", s.name));
-    let gone = ["node", "workload", "service", "ingress", "horizontalpodautoscaler", "helmrelease"];
-    let names = |label: &&str| series.contains(&format!("{label}=\""));
-    totals.any(of) && !gone.iter().any(names)
+    let gone = |label: &&str| {
+        series.contains(&format!("{{{label}=\"")) || series.contains(&format!(",{label}=\""))
+    };
+    let named = NAMED.iter().map(|(label, _)| *label);
+    // What was counted of a class or a driver is not of that object alone.
+    let mut named =
+        named.filter(|l| !["storageclass", "driver"].contains(l)).chain(["workload", "name"]);
+    totals.any(of) && !named.any(|label| gone(&label))
 }
 
 /// What is wrong with what a layer shows, if anything.
