@@ -85,10 +85,7 @@ impl Journal {
                     warn!(sources, "the API server does not accept our credentials, trying again");
                 }
                 Availability::Unreachable => {
-                    warn!(
-                        sources,
-                        why, "no answer, trying again with back-off"
-                    );
+                    warn!(sources, why, "no answer, trying again with back-off");
                 }
             }
         }

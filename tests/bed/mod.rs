@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stderr, reason = "a failing test tells what its programs logged")]
 
+pub mod apply;
 mod child;
 mod cluster;
 mod collector;
@@ -20,6 +21,7 @@ pub mod objects;
 mod process;
 mod prometheus;
 mod rbac;
+pub mod rbac;
 mod systems;
 
 use std::collections::HashMap;
