@@ -20,7 +20,6 @@ pub mod manifests;
 pub mod objects;
 mod process;
 mod prometheus;
-mod rbac;
 pub mod rbac;
 mod systems;
 
