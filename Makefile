@@ -40,6 +40,7 @@ bed: ## build the programs of the test bed only
 check: ## check lints, licences and bans
 	@$(say) 'lints'
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 	$(say) 'licences, bans and sources of crates'
 	cargo fetch --locked
 	"$$(tests/bed/build --bin cargo-deny)/cargo-deny" --locked --offline check bans licenses sources

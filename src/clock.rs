@@ -56,6 +56,15 @@ impl Clock {
         }
     }
 
+    /// How many seconds of this clock pass in one of the system's; 1 for one that is moved by hand.
+    #[must_use]
+    pub const fn speed(&self) -> f64 {
+        match &self.0 {
+            Inner::Scaled { speed, .. } => *speed,
+            Inner::System | Inner::Manual(_) => 1.0,
+        }
+    }
+
     /// Moves a manual clock forward; does nothing to others.
     pub fn advance(&self, by: Duration) {
         if let Inner::Manual(millis) = &self.0 {

@@ -31,6 +31,9 @@ use keeper::Keeper;
 /// Batches of changes that wait for the pipeline; beyond it sources wait, and the API server with them.
 const PENDING_BATCHES: usize = 64;
 
+/// How often anything is asked of a simulated cluster at the most, however fast it ages.
+const LEAST_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How long the exports get at the end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -85,10 +88,18 @@ pub fn watch_options(
     clock: &Clock,
     connection: &Connection,
 ) -> WatchOptions {
-    let clock = clock.clone();
+    let (clock, speed) = (clock.clone(), clock.speed());
     let prometheus = &settings.prometheus;
+    let ours = WatchOptions::new(pipeline.kinds(), Arc::new(move || clock.now()));
+    // A simulated cluster ages faster than we do: what is asked of it every so often, is asked in its time.
+    let in_its_time = |every: Duration| every.div_f64(speed).max(LEAST_INTERVAL);
     WatchOptions {
-        longest_interval: settings.longest_interval,
+        longest_interval: match speed > 1.0 {
+            true => in_its_time(Duration::from_secs(30)),
+            false => settings.longest_interval,
+        },
+        life_sign: in_its_time(ours.life_sign),
+        discovery: in_its_time(ours.discovery),
         kubelets: connection
             .config
             .clone()
@@ -99,7 +110,7 @@ pub fn watch_options(
             ca_file: prometheus.ca_file.clone(),
             queries: pipeline.queries(),
         },
-        ..WatchOptions::new(pipeline.kinds(), Arc::new(move || clock.now()))
+        ..ours
     }
 }
 

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use kubestrata::config::Settings;
 use kubestrata::exports::prometheus::{About, Format, encode};
+use kubestrata::layers;
 use kubestrata::model::Time;
 use kubestrata::model::kind::Kind;
 use kubestrata::model::layer::Layer;
-use kubestrata::model::source::SourceNote;
+use kubestrata::model::signal::Read;
+use kubestrata::model::source::{Availability, SourceNote};
 use kubestrata::model::text::Interner;
 use kubestrata::model::world::{Delta, World};
 use kubestrata::pipeline::{Pipeline, State};
@@ -26,7 +28,8 @@ fn folder() -> PathBuf {
 }
 
 /// The manifests of a layer as changes, and those that come once all has been listed: with `later: true`.
-/// `kind: APIServerMetrics` and its like carry their text in `exposition`.
+/// `kind: APIServerMetrics` and its like carry their text in `exposition`; `kind: SourceFailure` is the source of a kind
+/// that may not be read from then on.
 fn changes(layer: Layer, now: Time) -> (Vec<Delta>, Vec<Delta>) {
     let path = folder().join(format!("{layer}.yaml"));
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -51,6 +54,10 @@ fn changes(layer: Layer, now: Time) -> (Vec<Delta>, Vec<Delta>) {
             changes.extend(told.into_iter().map(Delta::Upsert));
             continue;
         }
+        if name == "SourceFailure" {
+            changes.push(refusal(Kind::by_name(&field("source")).unwrap(), field("message")));
+            continue;
+        }
         let kind = Kind::of_manifest(&api_version, &name)
             .unwrap_or_else(|| panic!("{}: no kind {api_version} {name}", path.display()));
         let mut object = document;
@@ -67,6 +74,12 @@ fn changes(layer: Layer, now: Time) -> (Vec<Delta>, Vec<Delta>) {
     (first, later)
 }
 
+/// The API server refuses to let the kind be read.
+fn refusal(kind: Kind, message: String) -> Delta {
+    let availability = Availability::Forbidden;
+    Delta::Note(kind, SourceNote::Failed { availability, message, backoff_seconds: 0.0 })
+}
+
 fn exposition(layer: Layer) -> String {
     let now: Time = NOW.parse().unwrap();
     // States whose start the API does not tell are seen for their dwell.
@@ -80,15 +93,22 @@ fn exposition(layer: Layer) -> String {
         pipeline.absorb(&mut world, Delta::Listing(kind), earlier);
     }
     let (first, later) = changes(layer, now);
+    let (refusals, first): (Vec<_>, Vec<_>) =
+        first.into_iter().partition(|change| matches!(change, Delta::Note(..)));
     for change in first {
         pipeline.absorb(&mut world, change, earlier);
     }
     for kind in pipeline.kinds() {
         pipeline.absorb(&mut world, Delta::Synced(kind), earlier);
     }
+    for refusal in refusals {
+        pipeline.absorb(&mut world, refusal, earlier);
+    }
     pipeline.step(&world, earlier);
     for kind in pipeline.kinds() {
-        pipeline.absorb(&mut world, Delta::Note(kind, SourceNote::Alive), now);
+        if world.source(kind).availability == Availability::Served {
+            pipeline.absorb(&mut world, Delta::Note(kind, SourceNote::Alive), now);
+        }
     }
     for change in later {
         pipeline.absorb(&mut world, change, now);
@@ -117,6 +137,26 @@ fn check(layer: Layer) {
             path.display()
         );
     }
+}
+
+/// Signals that no manifest of their layer can show, with the reason why.
+const NOT_SHOWN: &[(&str, &str)] = &[];
+
+/// Every signal but those that a Prometheus is asked for is seen at work.
+#[test]
+fn every_signal_is_shown_by_its_layers_golden_file() {
+    let mut missing = Vec::new();
+    for signal in layers::signals().filter(|s| !matches!(s.read, Read::Query(_))) {
+        let path = folder().join(format!("{}.prom", signal.layer));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let suffix = if matches!(signal.read, Read::Histogram(_)) { "_count{" } else { "{" };
+        let begin = format!("kubestrata_{}{suffix}", signal.name);
+        let shown = text.lines().any(|line| line.starts_with(&begin));
+        let excepted = NOT_SHOWN.iter().any(|(name, _)| *name == signal.name);
+        assert!(!(shown && excepted), "{} is shown, so it is no exception", signal.name);
+        missing.extend((!shown && !excepted).then_some(signal.name));
+    }
+    assert!(missing.is_empty(), "shown by no manifest: {missing:#?}");
 }
 
 macro_rules! layers {

@@ -14,9 +14,11 @@ use kubestrata::model::record::{
 };
 use kubestrata::model::report::{Notice, Report};
 use kubestrata::model::source::{Availability, SourceNote};
+use kubestrata::model::text::Interner;
 use kubestrata::model::world::{Delta, World};
 use kubestrata::pipeline::{Pipeline, State};
 use kubestrata::snapshot;
+use kubestrata::sources::read_watch_event;
 use proptest::prelude::*;
 
 const START: i64 = 1_000_000;
@@ -292,6 +294,47 @@ fn a_deleted_namespace_takes_its_totals_along() {
     };
     run.take(10, [gone(Kind::Pod, looping("web-0", 3)), gone(Kind::Namespace, namespace("shop"))]);
     assert!(!exposition(run.step(15)).contains("shop"));
+}
+
+#[test]
+fn a_deleted_object_takes_its_totals_along() {
+    let seen = |body: &str| {
+        let event = format!("{{\"type\":\"MODIFIED\",\"object\":{body}}}");
+        let kind = if body.contains("argoproj") { Kind::ArgoApplication } else { Kind::Lease };
+        read_watch_event(kind, &event, &mut Interner::default()).unwrap()
+    };
+    let app = |name: &str, id: u32| {
+        seen(&format!(
+            r#"{{"apiVersion":"argoproj.io/v1alpha1","kind":"Application",
+            "metadata":{{"name":"{name}","namespace":"shop","uid":"{name}","resourceVersion":"{id}"}},
+            "status":{{"history":[{{"id":{id},"revision":"{id}"}}]}}}}"#
+        ))
+    };
+    let lease = |hands: u32| {
+        seen(&format!(
+            r#"{{"apiVersion":"coordination.k8s.io/v1","kind":"Lease",
+            "metadata":{{"name":"leads","namespace":"shop","uid":"leads","resourceVersion":"{}"}},
+            "spec":{{"holderIdentity":"a","leaseTransitions":{hands}}}}}"#,
+            hands + 1
+        ))
+    };
+    let mut run = Run::new(State::default());
+    run.list(0, &[namespace("shop")]);
+    run.take(1, [app("web", 1), app("kept", 1), lease(0)]);
+    run.take(2, [app("web", 2), app("kept", 2), lease(1)]);
+    let totals = |run: &mut Run, second| {
+        let text = exposition(run.step(second));
+        ["name=\"web\"", "name=\"kept\"", "lease=\"leads\""]
+            .map(|label| text.lines().any(|line| line.contains("_total{") && line.contains(label)))
+    };
+    assert_eq!(totals(&mut run, 5), [true; 3]);
+    let gone = |change: Delta| {
+        let Delta::Upsert(object) = change else { unreachable!("an object is read") };
+        let (kind, meta) = (object.kind(), object.meta().clone());
+        Delta::Delete { kind, key: (meta.namespace, meta.name), uid: meta.uid }
+    };
+    run.take(10, [gone(app("web", 2)), gone(lease(1))]);
+    assert_eq!(totals(&mut run, 15), [false, true, false]);
 }
 
 #[test]

@@ -85,10 +85,7 @@ impl Journal {
                     warn!(sources, "the API server does not accept our credentials, trying again");
                 }
                 Availability::Unreachable => {
-                    warn!(
-                        sources,
-                        why, "the API server does not answer, trying again with back-off"
-                    );
+                    warn!(sources, why, "no answer, trying again with back-off");
                 }
             }
         }
@@ -103,7 +100,7 @@ fn log_notice(notice: &Notice) {
         ),
         Notice::FindingClosed(f) => info!(
             id = f.id, layer = %f.layer, signal = %f.signal, reason = %f.reason,
-            "finding closed: {}", f.subject
+            "finding closed: {}: {}", f.subject, f.message
         ),
         Notice::AnomalyOpened(a) => info!(
             id = a.id, layer = %a.layer, severity = a.severity.name(), "anomaly opened: {}",

@@ -26,24 +26,84 @@ macro_rules! query {
     };
 }
 
+/// How often each second a counter grew of late.
+macro_rules! rate {
+    ($counter:literal) => {
+        concat!("rate(", $counter, "[5m])")
+    };
+}
+
+/// The same for what ingress-nginx counts: where its target has a namespace of its own, as from a ServiceMonitor,
+/// Prometheus calls that of the Ingress `exported_namespace`.
+macro_rules! ingress_rate {
+    ($counter:literal) => {
+        concat!(
+            "label_replace(rate(",
+            $counter,
+            "[5m]), \"namespace\", \"$1\", \"exported_namespace\", \"(.+)\")"
+        )
+    };
+}
+
 /// The share of one rate in another by some labels, 0 where the part was never counted: a counter that begins with the
 /// first failure would have no past against which to judge it.
 macro_rules! share {
     ($by:literal, $part:literal, $whole:literal) => {
+        share!($by, $part, $whole, rate)
+    };
+    ($by:literal, $part:literal, $whole:literal, $rate:ident) => {
         concat!(
             "(sum by (",
             $by,
-            ") (rate(",
-            $part,
-            "[5m])) or 0 * sum by (",
+            ") (",
+            $rate!($part),
+            ") or 0 * sum by (",
             $by,
-            ") (rate(",
-            $whole,
-            "[5m]))) / sum by (",
+            ") (",
+            $rate!($whole),
+            ")) / sum by (",
             $by,
-            ") (rate(",
-            $whole,
-            "[5m]))"
+            ") (",
+            $rate!($whole),
+            ")"
+        )
+    };
+}
+
+/// A counter's rate by its label `reason`, under another name: each of these, which may be the begin of one, and all
+/// others as `other`. Each is 0 where the system is seen but has never counted it, as in [`share!`].
+macro_rules! by_reason {
+    ($label:literal, $counter:literal, $seen:literal, $first:literal $(| $reason:literal)*) => {
+        concat!(
+            "sum by (", $label, ") (label_replace(label_replace(rate(", $counter, "[5m]), \"", $label,
+            "\", \"other\", \"\", \"\"), \"", $label, "\", \"$1\", \"reason\", \"(", $first
+            $(, "|", $reason)*, ").*\")) or 0 * (",
+            by_reason!(zero $label, $seen, "other"), " or ", by_reason!(zero $label, $seen, $first),
+            $(" or ", by_reason!(zero $label, $seen, $reason),)* ")"
+        )
+    };
+    (zero $label:literal, $seen:literal, $reason:literal) => {
+        concat!("label_replace(sum(", $seen, "), \"", $label, "\", \"", $reason, "\", \"\", \"\")")
+    };
+}
+
+/// A collector's rate of spans, metric points and log records together, and 0 for what was never counted. By version
+/// and configuration a counter ends with `_total`, with its unit and `_total`, or with neither. A rate has no name, so
+/// three that differ by name alone need a label.
+macro_rules! collector_rate {
+    ($by:literal, $counter:literal) => {
+        concat!(
+            "sum by (", $by, ") (",
+            collector_rate!(of $counter, "spans"), " or ",
+            collector_rate!(of $counter, "metric_points"), " or ",
+            collector_rate!(of $counter, "log_records"),
+            ") or 0 * count by (", $by, ") ({__name__=~\"otelcol_", $by, "_.+\", ", $by, "!=\"\"})"
+        )
+    };
+    (of $counter:literal, $of:literal) => {
+        concat!(
+            "label_replace(rate({__name__=~\"", $counter, "_", $of, "(_.*total)?\"}[5m]), \"of\", \"", $of,
+            "\", \"\", \"\")"
         )
     };
 }
@@ -166,7 +226,8 @@ query!(
     share!(
         "namespace, ingress",
         "nginx_ingress_controller_requests{status=~\"5..\"}",
-        "nginx_ingress_controller_requests"
+        "nginx_ingress_controller_requests",
+        ingress_rate
     )
 );
 
@@ -180,7 +241,11 @@ query!(
     "Ingresses",
     0.1,
     "99th percentile of the time that requests through ingress-nginx take.",
-    "histogram_quantile(0.99, sum by (le, namespace, ingress) (rate(nginx_ingress_controller_request_duration_seconds_bucket[5m])))"
+    concat!(
+        "histogram_quantile(0.99, sum by (le, namespace, ingress) (",
+        ingress_rate!("nginx_ingress_controller_request_duration_seconds_bucket"),
+        "))"
+    )
 );
 
 query!(
@@ -195,8 +260,8 @@ query!(
     "Share of requests to a Service of an Istio mesh that end with a 5xx. Healthy is near 0.",
     share!(
         "destination_service_namespace, destination_service_name",
-        "istio_requests_total{reporter=\"destination\",response_code=~\"5..\"}",
-        "istio_requests_total{reporter=\"destination\"}"
+        "istio_requests_total{reporter=~\"destination|waypoint\",response_code=~\"5..\"}",
+        "istio_requests_total{reporter=~\"destination|waypoint\"}"
     )
 );
 
@@ -224,10 +289,21 @@ query!(
     "networking_cilium_drops",
     Count,
     ["drop_reason"],
-    "Cilium's drop reasons",
+    "7 of Cilium's reasons and other",
     1.0,
-    "Packets that Cilium drops each second, by its own reason.",
-    "label_replace(sum by (reason) (rate(cilium_drop_count_total[5m])), \"drop_reason\", \"$1\", \"reason\", \"(.*)\")"
+    "Packets that Cilium drops each second, by its own reason; rare ones count as other.",
+    by_reason!(
+        "drop_reason",
+        "cilium_drop_count_total",
+        "cilium_forward_count_total",
+        "Policy denied"
+            | "Stale or unroutable IP"
+            | "CT: Map insertion failed"
+            | "Service backend not found"
+            | "No mapping for NAT masquerade"
+            | "FIB lookup failed"
+            | "Invalid source ip"
+    )
 );
 
 query!(
@@ -275,11 +351,11 @@ query!(
     Observability,
     "observability_targets_down_ratio",
     Ratio,
-    ["job"],
+    ["scrape_job"],
     "scrape jobs",
     0.05,
     "Share of a job's targets that cannot be scraped. Healthy is 0.",
-    "1 - avg by (job) (up)"
+    "label_replace(1 - avg by (job) (up), \"scrape_job\", \"$1\", \"job\", \"(.*)\")"
 );
 
 query!(
@@ -306,10 +382,20 @@ query!(
     "observability_loki_discarded",
     Count,
     ["discard_reason"],
-    "Loki's reasons",
+    "6 of Loki's reasons and other",
     1.0,
-    "Log lines that Loki discards each second, by its own reason. Healthy is none.",
-    "label_replace(sum by (reason) (rate(loki_discarded_samples_total[5m])), \"discard_reason\", \"$1\", \"reason\", \"(.*)\")"
+    "Log lines that Loki discards each second, by its own reason; rare ones count as other. Healthy is 0.",
+    by_reason!(
+        "discard_reason",
+        "loki_discarded_samples_total",
+        "loki_build_info",
+        "rate_limited"
+            | "per_stream_rate_limit"
+            | "stream_limit"
+            | "line_too_long"
+            | "too_far_behind"
+            | "greater_than_max_sample_age"
+    )
 );
 
 query!(
@@ -322,7 +408,7 @@ query!(
     "exporters",
     1.0,
     "Spans, points and records that an OpenTelemetry Collector fails to send each second, by exporter. Healthy is 0.",
-    "sum by (exporter) (rate({__name__=~\"otelcol_exporter_send_failed_(spans|metric_points|log_records)(_total)?\"}[5m]))"
+    collector_rate!("exporter", "otelcol_exporter_send_failed")
 );
 
 query!(
@@ -335,5 +421,5 @@ query!(
     "receivers",
     1.0,
     "Spans, points and records that an OpenTelemetry Collector refuses each second, by receiver. Healthy is 0.",
-    "sum by (receiver) (rate({__name__=~\"otelcol_receiver_refused_(spans|metric_points|log_records)(_total)?\"}[5m]))"
+    collector_rate!("receiver", "otelcol_receiver_refused")
 );

@@ -150,6 +150,7 @@ pub const NAMED: &[(&str, Kind)] = &[
     ("application", Kind::ArgoApplication),
     ("kustomization", Kind::Kustomization),
     ("helmrelease", Kind::HelmRelease),
+    ("lease", Kind::Lease),
     ("node", Kind::Node),
     ("storageclass", Kind::StorageClass),
     ("driver", Kind::CsiDriver),

@@ -71,6 +71,11 @@ impl Cluster {
         client(&self.kubeconfig()).await
     }
 
+    /// A client with the rights that a kubeconfig has.
+    pub async fn client_of(&self, kubeconfig: &Path) -> Client {
+        client(kubeconfig).await
+    }
+
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.path("kubeconfig")

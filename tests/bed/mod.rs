@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stderr, reason = "a failing test tells what its programs logged")]
 
+pub mod apply;
 mod child;
 mod cluster;
 mod collector;
@@ -19,7 +20,8 @@ pub mod manifests;
 pub mod objects;
 mod process;
 mod prometheus;
-mod rbac;
+pub mod rbac;
+mod systems;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -35,6 +37,7 @@ pub use collector::{Collector, LogRecord, MetricPoint};
 pub use exposition::{Metrics, Sample};
 pub use process::Kubestrata;
 pub use prometheus::{Prometheus, check_metrics};
+pub use systems::Systems;
 
 /// The path of a program of the bed, such as `promtool`; builds it first where that was not done.
 pub fn bin(program: &str) -> PathBuf {

@@ -33,8 +33,6 @@ impl Prometheus {
 
     /// The same, with files of rules that it evaluates every second.
     pub async fn start_with(targets: &[&str], rules: &[&Path]) -> Self {
-        let directory = tempfile::Builder::new().prefix("kubestrata-prometheus-").tempdir();
-        let directory = directory.unwrap_or_else(|error| panic!("no temporary directory: {error}"));
         let config = json!({
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": rules,
@@ -44,23 +42,46 @@ impl Prometheus {
                     "scrape_protocols": ["PrometheusText0.0.4"]},
             ],
         });
-        let file = directory.path().join("prometheus.yml");
-        std::fs::write(&file, config.to_string())
-            .unwrap_or_else(|error| panic!("could not write {}: {error}", file.display()));
-        let port = super::free_port();
-        let mut command = Command::new(super::bin("prometheus"));
-        command.arg("--config.file").arg(&file);
-        command.arg("--storage.tsdb.path").arg(directory.path().join("data"));
-        command.args(["--web.listen-address", &format!("127.0.0.1:{port}"), "--log.level=warn"]);
-        let program = Program::start(&mut command, &directory.path().join("log"));
-        let mut this = Self { program, port, directory };
-        let ready = format!("{}/-/ready", this.url());
+        Self::start_configured(super::free_port(), &config).await
+    }
+
+    /// Starts one on this port with a configuration of the test's own.
+    pub async fn start_configured(port: u16, config: &Value) -> Self {
+        let directory = tempfile::Builder::new().prefix("kubestrata-prometheus-").tempdir();
+        let directory = directory.unwrap_or_else(|error| panic!("no temporary directory: {error}"));
+        configure(directory.path(), &config.to_string());
+        let mut this = Self { program: program(directory.path(), port), port, directory };
+        this.wait_ready().await;
+        this
+    }
+
+    /// Writes another configuration and has it read; the error is what Prometheus says of it.
+    pub async fn reload(&self, config: &str) -> Result<()> {
+        configure(self.directory.path(), config);
+        let request = Request::post(format!("{}/-/reload", self.url())).body(Full::default())?;
+        let answer = http::send(request).await?;
+        ensure!(answer.status == 200, "{}", answer.text());
+        Ok(())
+    }
+
+    /// Ends it; its data and its port are kept.
+    pub fn stop(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again on the same port and data.
+    pub async fn restart(&mut self) {
+        self.program = program(self.directory.path(), self.port);
+        self.wait_ready().await;
+    }
+
+    async fn wait_ready(&mut self) {
+        let ready = format!("{}/-/ready", self.url());
         super::eventually(Duration::from_secs(30), "Prometheus is ready", async || {
-            this.program.assert_running();
+            self.program.assert_running();
             http::get(&ready).await
         })
         .await;
-        this
     }
 
     /// Its URL, without a slash at the end.
@@ -126,6 +147,22 @@ pub fn check_metrics(text: &str) -> Result<()> {
         bail!("promtool objects:\n{}", String::from_utf8_lossy(&objections));
     }
     Ok(())
+}
+
+/// The file that [`program`] is configured by.
+fn configure(directory: &Path, config: &str) {
+    let file = directory.join("prometheus.yml");
+    std::fs::write(&file, config)
+        .unwrap_or_else(|error| panic!("could not write {}: {error}", file.display()));
+}
+
+fn program(directory: &Path, port: u16) -> Program {
+    let mut command = Command::new(super::bin("prometheus"));
+    command.arg("--config.file").arg(directory.join("prometheus.yml"));
+    command.arg("--storage.tsdb.path").arg(directory.join("data"));
+    command.args(["--web.listen-address", &format!("127.0.0.1:{port}"), "--log.level=warn"]);
+    command.args(["--web.enable-lifecycle", "--rules.alert.resend-delay=1s"]);
+    Program::start(&mut command, &directory.join("log"))
 }
 
 fn sample(labels: &Value, pair: &Value) -> Result<Sample> {

@@ -2,10 +2,29 @@
 
 use std::path::PathBuf;
 
+use kubestrata::model::layer::Layer;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::objects;
+
+/// The rules of the generated role of these layers, without these resources.
+pub fn rules(layers: &[Layer], left_out: &[&str]) -> Value {
+    let role = kubestrata::catalog::cluster_role_yaml(layers, &[]);
+    let role: Value = serde_saphyr::from_str(&role).unwrap();
+    let mut rules = role["rules"].clone();
+    for rule in rules.as_array_mut().unwrap() {
+        let verbs = rule["verbs"].as_array().unwrap();
+        let reads = |verb: &Value| ["get", "list", "watch"].contains(&verb.as_str().unwrap());
+        assert!(verbs.iter().all(reads), "the role only reads: {rule}");
+        if let Some(resources) = rule.get_mut("resources").and_then(Value::as_array_mut) {
+            resources.retain(|r| !left_out.contains(&r.as_str().unwrap()));
+        }
+    }
+    let empty = |rule: &Value| rule["resources"].as_array().is_some_and(Vec::is_empty);
+    rules.as_array_mut().unwrap().retain(|rule| !empty(rule));
+    rules
+}
 
 impl Cluster {
     /// Makes the service account `default/<name>` with a ClusterRole of `rules` (a list as in the

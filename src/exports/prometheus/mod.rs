@@ -81,7 +81,7 @@ fn encode_signal(report: &SignalReport, encoder: &mut DescriptorEncoder) -> fmt:
             let name = format!("kubestrata_{}", signal.name);
             let mut family = describe(encoder, &name, signal.help, signal.unit, kind)?;
             for (labels, histogram) in histograms {
-                let bounds = bounds.iter().copied().chain([f64::MAX]);
+                let bounds = bounds.iter().copied().chain([f64::INFINITY]);
                 let buckets: Vec<(f64, u64)> =
                     bounds.zip(histogram.buckets.iter().copied()).collect();
                 family.encode_family(&pairs(signal, labels))?.encode_histogram::<NoLabelSet>(
@@ -119,3 +119,63 @@ fn describe<'e>(
 
 /// The library's own `ratios` is not the suffix that Prometheus' conventions name.
 static RATIO: LazyLock<MetricUnit> = LazyLock::new(|| MetricUnit::Other("ratio".to_owned()));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::kind::Kind;
+    use crate::model::layer::Layer;
+    use crate::model::report::SelfReport;
+    use crate::model::signal::Profile;
+    use crate::model::tally::Histogram;
+
+    static DELAY: Signal = Signal {
+        block: "",
+        name: "storage_delay_seconds",
+        layer: Layer::Storage,
+        help: "Delays.",
+        unit: Unit::Seconds,
+        labels: &["driver"],
+        reasons: &[],
+        bound: "drivers",
+        needs: &[Kind::VolumeAttachment],
+        uses: &[],
+        profile: Profile::None,
+        read: Read::Histogram(&[1.0, 5.0]),
+    };
+
+    #[test]
+    fn the_last_bucket_of_a_histogram_holds_everything() {
+        let histogram = Histogram { buckets: vec![1, 0, 2], sum: 20.5, count: 3 };
+        let series = Series::Histograms(vec![(crate::labels!["csi"], histogram)]);
+        let report = Report {
+            at: crate::model::Time::UNIX_EPOCH,
+            layers: Vec::new(),
+            signals: vec![SignalReport { signal: &DELAY, series }],
+            findings: Vec::new(),
+            anomalies: Vec::new(),
+            anomalies_opened: Vec::new(),
+            bands: Vec::new(),
+            scores: Vec::new(),
+            notices: Vec::new(),
+            sources: Vec::new(),
+            myself: SelfReport::default(),
+        };
+        let report = Arc::new(report);
+        for format in [Format::Text, Format::OpenMetrics] {
+            let text = encode(&report, &About::default(), format).unwrap();
+            let lines = text.lines().filter(|l| l.starts_with("kubestrata_storage_delay"));
+            let series: Vec<&str> = lines.collect();
+            assert_eq!(
+                series,
+                [
+                    r#"kubestrata_storage_delay_seconds_sum{driver="csi"} 20.5"#,
+                    r#"kubestrata_storage_delay_seconds_count{driver="csi"} 3"#,
+                    r#"kubestrata_storage_delay_seconds_bucket{le="1.0",driver="csi"} 1"#,
+                    r#"kubestrata_storage_delay_seconds_bucket{le="5.0",driver="csi"} 1"#,
+                    r#"kubestrata_storage_delay_seconds_bucket{le="+Inf",driver="csi"} 3"#,
+                ]
+            );
+        }
+    }
+}

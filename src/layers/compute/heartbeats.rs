@@ -116,6 +116,6 @@ mod tests {
         assert!(judge(&LATE, &world(cluster(true))).is_empty());
         let ages = read(&AGE, &world(cluster(false)));
         let ages: Vec<_> = ages.iter().map(|r| r.value).collect();
-        assert_eq!(ages, [8.0, 31.0], "the lease of a node that is gone does not count");
+        assert_eq!(ages, [31.0, 8.0], "the lease of a node that is gone does not count");
     }
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::labels;
 use crate::layers::switches::{SWITCHED, switched_off};
-use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
 use crate::model::signal::{Profile, Read, Signal, Unit};
@@ -23,21 +22,7 @@ pub(super) static SUSPENDED: Signal = Signal {
     reasons: &[],
     bound: "namespaces × 13 kinds",
     needs: &[],
-    uses: &[
-        Kind::GitRepository,
-        Kind::OciRepository,
-        Kind::HelmRepository,
-        Kind::HelmChart,
-        Kind::Bucket,
-        Kind::Kustomization,
-        Kind::HelmRelease,
-        Kind::FluxReceiver,
-        Kind::FluxProvider,
-        Kind::FluxAlert,
-        Kind::FluxInstance,
-        Kind::ResourceSet,
-        Kind::ArgoApplication,
-    ],
+    uses: SWITCHED,
     profile: Profile::None,
     read: Read::Gauge(suspended),
 };
@@ -60,6 +45,7 @@ mod tests {
 
     use super::*;
     use crate::layers::fixtures::{objects, readings, resource};
+    use crate::model::kind::Kind;
 
     #[test]
     fn what_stands_still_is_counted_by_kind() {

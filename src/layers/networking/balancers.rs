@@ -118,13 +118,14 @@ fn is_balanced(service: &Resource) -> bool {
 /// Records how long a first address took, and counts those that are lost.
 pub(super) fn observe(o: &Observation<'_>, service: &Resource, tallies: &mut Tallies) {
     let meta = &service.meta;
-    let held = o.world.resources(Kind::Service).and_then(|s| s.get(&meta.namespace, &meta.name));
-    let Some(held) = held.filter(|h| h.meta.uid == meta.uid && is_balanced(h)) else { return };
     if !is_balanced(service) || meta.deleting.is_some() {
         return;
     }
+    let first = has_address(service) && tallies.advance(Kind::Service, meta.uid, "address", 1) > 0;
+    let held = o.world.resources(Kind::Service).and_then(|s| s.get(&meta.namespace, &meta.name));
+    let Some(held) = held.filter(|h| h.meta.uid == meta.uid && is_balanced(h)) else { return };
     match (has_address(held), has_address(service)) {
-        (false, true) => {
+        (false, true) if first => {
             let seconds = o.now.duration_since(meta.created).as_secs_f64();
             // A longer wait is not that for a first address.
             if seconds <= super::FIRST as f64 {
@@ -280,6 +281,15 @@ mod tests {
         for case in cases {
             assert!(reasons(&PENDING, case).is_empty());
         }
+    }
+
+    #[test]
+    fn an_address_that_comes_back_is_no_first_one() {
+        let waits = || balanced("web", json!([]));
+        let mut seen = Counted::new(&LAYER, objects![waits()]);
+        seen.see(served("web"), 3540).see(waits(), 3530).see(served("web"), 3400);
+        assert_eq!(seen.durations(&ADDRESS_SECONDS), [(String::new(), 1, 60.0)]);
+        assert_eq!(seen.totals(&LOST), [("shop web".to_owned(), 1)]);
     }
 
     #[test]

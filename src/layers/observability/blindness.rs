@@ -50,8 +50,8 @@ fn blind(view: &View<'_>, out: &mut Verdicts) {
                 ("unreachable", source.failing_since, source.message.clone())
             }
             _ if source.is_stale(kind, view.now) => {
-                let told = "has not been heard of since".to_owned();
-                ("stale", source.last_sync, told)
+                let last = source.last_sync.map_or("the start".to_owned(), |at| at.to_string());
+                ("stale", source.last_sync, format!("nothing was heard of it since {last}"))
             }
             _ if source.undecodable > 0 => {
                 let told =

@@ -91,16 +91,10 @@ impl<'a> View<'a> {
         {
             return false;
         }
-        for (label, kind) in NAMED {
-            // A kind that has no record of its own, and nothing else that stands for it.
-            if let (Some(name), Some(store)) = (value(label), self.world.resources(*kind))
-                && self.sees(*kind)
-            {
-                let none = Text::default();
-                let namespace = if kind.namespaced() { value("namespace") } else { None };
-                if store.get(namespace.unwrap_or(&none), name).is_none() {
-                    return false;
-                }
+        let of_kind = value("kind").and_then(|kind| Kind::by_name(kind)).map(|kind| ("name", kind));
+        for (label, kind) in NAMED.iter().copied().chain(of_kind) {
+            if value(label).is_some_and(|name| self.is_gone(kind, value("namespace"), name)) {
+                return false;
             }
         }
         let (Some(namespace), Some(kind), Some(name)) =
@@ -121,6 +115,18 @@ impl<'a> View<'a> {
         };
         let (namespace, kind, name) = (namespace.clone(), kind.clone(), name.clone());
         exists || self.has_pods(&WorkloadRef { namespace, kind, name })
+    }
+
+    /// Whether there is no such object, of a kind that can be seen. Of a kind that has another record of its own,
+    /// something else may stand for it.
+    fn is_gone(&self, kind: Kind, namespace: Option<&Text>, name: &str) -> bool {
+        let namespace = namespace.filter(|_| kind.namespaced()).map_or("", |n| n);
+        let is_there = match (self.world.workloads(kind), self.world.resources(kind)) {
+            (Some(store), _) => store.get(namespace, name).is_some(),
+            (None, Some(store)) => store.get(namespace, name).is_some(),
+            (None, None) => true,
+        };
+        !is_there && self.sees(kind)
     }
 
     /// Whether the source of a kind follows the cluster.
