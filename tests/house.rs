@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("baselines", &["model", "config"]),
     ("detectors", &["model", "config"]),
     ("exports", &["model", "config", "clock"]),
-    ("sim", &["clock"]),
+    ("sim", &["clock", "config"]),
     ("catalog", &["model", "layers"]),
     ("pipeline", &["model", "config", "layers", "baselines", "detectors"]),
     ("snapshot", &["model"]),

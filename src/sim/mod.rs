@@ -29,7 +29,7 @@ use tokio::sync::watch::Sender;
 pub use self::api::{ApiServer, ResponseBody};
 pub use self::faults::{Class, Fault, FaultKind, UnknownFault, all as faults};
 pub use self::layout::Shape;
-pub use self::scenario::{Expected, Planned, Scenario};
+pub use self::scenario::{Expected, Planned, Scenario, ScenarioError, Set};
 pub use self::script::FaultNotice;
 use self::shared::Shared;
 use crate::clock::Clock;
