@@ -2,6 +2,7 @@
 //! and ended, what its root is, and what a watcher should tell of it. Only causes are scripted: effects follow.
 
 mod compute;
+mod healthy;
 mod means;
 mod storage;
 
@@ -97,7 +98,7 @@ pub enum UnknownFault {
 
 /// Every fault and every healthy disturbance, by layer.
 pub fn all() -> impl Iterator<Item = &'static FaultKind> {
-    [storage::FAULTS, compute::FAULTS].into_iter().flatten()
+    [storage::FAULTS, compute::FAULTS].into_iter().flatten().chain(healthy::all())
 }
 
 impl Fault {
