@@ -22,9 +22,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("pipeline", &["model", "config", "layers", "baselines", "detectors"]),
     ("snapshot", &["model"]),
     ("daemon", &["model", "config", "clock", "pipeline", "sources", "exports", "snapshot"]),
+    ("evaluate", &["model", "config", "clock", "pipeline", "sources", "daemon", "sim"]),
     (
         "cli",
-        &["model", "config", "clock", "pipeline", "sources", "exports", "catalog", "daemon", "sim"],
+        &[
+            "model", "config", "clock", "pipeline", "sources", "exports", "catalog", "daemon",
+            "sim", "evaluate",
+        ],
     ),
 ];
 

@@ -49,7 +49,7 @@ fn blind(view: &View<'_>, out: &mut Verdicts) {
             Availability::Unreachable => {
                 ("unreachable", source.failing_since, source.message.clone())
             }
-            _ if source.is_stale(kind, view.now) => {
+            _ if source.is_stale(kind, view.now()) => {
                 let told = "has not been heard of since".to_owned();
                 ("stale", source.last_sync, told)
             }
