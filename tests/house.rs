@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("pipeline", &["model", "config", "layers", "baselines", "detectors"]),
     ("snapshot", &["model"]),
     ("daemon", &["model", "config", "clock", "pipeline", "sources", "exports", "snapshot"]),
-    ("evaluate", &["model", "config", "clock", "pipeline", "sources", "daemon", "sim"]),
+    ("evaluate", &["model", "config", "clock", "layers", "pipeline", "sources", "daemon", "sim"]),
     (
         "cli",
         &[

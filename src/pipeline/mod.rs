@@ -210,6 +210,7 @@ impl Pipeline {
                 dropped_series: dropped_series + self.state.baselines.dropped(),
                 dropped_events: self.dropped_events,
                 ready,
+                rarities: detectors.rarities(),
             },
             signals,
         }

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub use self::api::{ApiServer, ResponseBody};
 pub use self::faults::{Class, Fault, FaultKind, UnknownFault, all as faults};
-pub use self::layout::Shape;
+pub use self::layout::{Shape, serves_everybody};
 pub use self::scenario::{Expected, Planned, Scenario, ScenarioError, Set};
 pub use self::script::FaultNotice;
 use self::shared::{Pulses, Shared};

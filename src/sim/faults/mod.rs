@@ -133,6 +133,11 @@ impl Fault {
         self.with.get(name).map_or("", String::as_str)
     }
 
+    /// Its parameters with their values.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.with.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
     /// The root cause: its kind, its namespace (empty for cluster scope) and its name.
     #[must_use]
     pub fn root(&self) -> (String, String, String) {
