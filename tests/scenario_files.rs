@@ -156,7 +156,8 @@ impl Checker<'_> {
     fn fields(&self, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
         for (name, field) in value.as_object().into_iter().flatten() {
             let at = format!("{at}.{name}");
-            match (schema.pointer(&format!("/properties/{name}")), &schema["additionalProperties"]) {
+            match (schema.pointer(&format!("/properties/{name}")), &schema["additionalProperties"])
+            {
                 (Some(of), _) => self.check(of, field, &at)?,
                 (None, Value::Bool(false)) => return Err(format!("{at}: no such field")),
                 (None, of @ Value::Object(_)) => self.check(of, field, &at)?,

@@ -13,6 +13,9 @@ const LATE: i64 = 5 * 60;
 /// For this long after the end of a fault its consequences are no false alarms: pods start, bands come back.
 const AFTERMATH: i64 = 30 * 60;
 
+/// Whatever goes wrong is reported, so these speak because of any fault.
+const ANY: [&str; 1] = ["observability_events_total"];
+
 /// One time that a fault, or a healthy disturbance, was there.
 #[derive(Clone, Debug)]
 pub struct Episode {
@@ -76,7 +79,8 @@ impl Episode {
 
     /// Whether this signal may speak because of it.
     pub(super) fn accounts_for(&self, signal: &str) -> bool {
-        self.is_told_by(signal) || self.fault.kind.follows.contains(&signal)
+        let of_any = !self.healthy() && ANY.contains(&signal);
+        of_any || self.is_told_by(signal) || self.fault.kind.follows.contains(&signal)
     }
 
     /// Whether the subject is the fault's root, another object that it names, part of one of them, or the namespace or

@@ -78,7 +78,7 @@ pub fn mark(plan: &Plan, settings: &Settings) -> Result<Played, PlayError> {
     let Plan { scenario, seed, duration } = plan;
     let (nodes, pods) = scenario.cluster.unwrap_or(CLUSTER);
     let shape = Shape { nodes, pods, seed: *seed };
-    let mut scorer = Scorer::new(scenario.clone(), *duration);
+    let mut scorer = Scorer::new(scenario.clone(), *duration, settings.baseline.warm_up);
     play(shape, scenario.clone(), settings, *duration, |report| scorer.observe(report))?;
     Ok(Played {
         scenario: scenario.name.clone(),

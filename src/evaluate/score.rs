@@ -11,6 +11,9 @@ use super::static_rules::StaticRules;
 use super::told::{Kubestrata, Told, Watcher, What};
 use super::zscore::ZScores;
 
+/// How long after its start the daemon has seen every series, and begins to warm up.
+const SETTLED: Duration = Duration::from_mins(1);
+
 /// Who tells: kubestrata, and what it is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs)]
@@ -79,18 +82,21 @@ pub struct Scorer {
     duration: Duration,
     watchers: [Box<dyn Watcher>; 3],
     told: [Vec<Told>; 3],
+    /// From when on series have a past to be judged by.
+    judged: Time,
     calm: Rarities,
 }
 
 impl Scorer {
-    /// For a play of this scenario that lasts this long.
+    /// For a play of this scenario that lasts this long, of a daemon that takes this long to warm up.
     #[must_use]
-    pub fn new(scenario: Scenario, duration: Duration) -> Self {
+    pub fn new(scenario: Scenario, duration: Duration, warm_up: Duration) -> Self {
         let episodes = episodes(&scenario, duration);
         let watchers: [Box<dyn Watcher>; 3] =
             [Box::new(Kubestrata), Box::new(StaticRules::default()), Box::new(ZScores::default())];
         let told = Default::default();
-        Self { scenario, episodes, duration, watchers, told, calm: Rarities::default() }
+        let (judged, calm) = (after(warm_up + SETTLED), Rarities::default());
+        Self { scenario, episodes, duration, watchers, told, judged, calm }
     }
 
     /// Takes in what was said at a tick.
@@ -98,7 +104,9 @@ impl Scorer {
         for (watcher, told) in self.watchers.iter_mut().zip(&mut self.told) {
             told.extend(watcher.look(report));
         }
-        if !self.episodes.iter().any(|e| e.is_felt(report.at)) {
+        let labelled = self.labelled_until().is_none_or(|until| report.at < until);
+        let felt = self.episodes.iter().any(|e| e.is_felt(report.at));
+        if report.at >= self.judged && labelled && !felt {
             let (calm, tick) = (&mut self.calm, &report.myself.rarities);
             calm.tests += tick.tests;
             calm.at_most.iter_mut().zip(tick.at_most).for_each(|(sum, n)| *sum += n);
@@ -201,7 +209,7 @@ mod tests {
     /// `crashloop` of payments/gateway from minute 2 to 11 of each 24.
     fn scorer(told: Vec<Told>) -> Scorer {
         let scenario = Scenario::builtin("crashloop").expect("a scenario");
-        let mut scorer = Scorer::new(scenario, Duration::from_mins(24));
+        let mut scorer = Scorer::new(scenario, Duration::from_mins(24), Duration::from_hours(1));
         scorer.told = [told.clone(), told.clone(), told];
         scorer
     }
@@ -243,7 +251,7 @@ mod tests {
     #[test]
     fn a_disturbance_accounts_for_nothing_that_its_record_does_not_allow() {
         let scenario = Scenario::builtin("rolling-update").expect("a scenario");
-        let mut scorer = Scorer::new(scenario, Duration::from_mins(24));
+        let mut scorer = Scorer::new(scenario, Duration::from_mins(24), Duration::from_hours(1));
         scorer.told[0] = vec![told(3, "compute_crashloop", "shop", "catalog", FINDING)];
         let [marks, ..] = scorer.marks();
         assert!(marks.faults.is_empty());
@@ -263,7 +271,8 @@ mod tests {
         });
         scenario.quiet.push("storage_pvc_lost".to_owned());
         for (minute, met) in [(4, false), (6, true), (10, false)] {
-            let mut scorer = Scorer::new(scenario.clone(), Duration::from_mins(24));
+            let mut scorer =
+                Scorer::new(scenario.clone(), Duration::from_mins(24), Duration::from_hours(1));
             scorer.told[0] = vec![
                 told(minute, "compute_crashloop", "shop", "cart", FINDING),
                 told(minute, "storage_pvc_lost", "shop", "cart", FINDING),

@@ -16,7 +16,7 @@ pub(super) static DISTURBANCES: &[FaultKind] = &[
         ("compute", "cordon"),
         ("node {node} is cordoned for ten minutes", "Node {node}"),
         600,
-        &[("node", "node-a2")],
+        &[("node", "node-c2")],
         |sim, fault| deeds::cordon(sim, fault.parameter("node")),
         |sim, fault| deeds::uncordon(sim, fault.parameter("node")),
     ),
