@@ -77,10 +77,14 @@ impl Episode {
         self.fault.kind.tells.contains(&signal)
     }
 
+    /// Whether its record says that this signal tells of it or follows from it.
+    pub(super) fn is_named_for(&self, signal: &str) -> bool {
+        self.is_told_by(signal) || self.fault.kind.follows.contains(&signal)
+    }
+
     /// Whether this signal may speak because of it.
     pub(super) fn accounts_for(&self, signal: &str) -> bool {
-        let of_any = !self.healthy() && ANY.contains(&signal);
-        of_any || self.is_told_by(signal) || self.fault.kind.follows.contains(&signal)
+        self.is_named_for(signal) || !self.healthy() && ANY.contains(&signal)
     }
 
     /// Whether the subject is the fault's root, another object that it names, part of one of them, or the namespace or
@@ -111,7 +115,10 @@ impl Episode {
             "Namespace" => &subject.name,
             _ => &subject.namespace,
         };
+        // Every image comes from the same few registries.
+        let registry = self.fault.parameters().any(|(name, _)| name == "host");
         root.is_empty()
+            || registry
             || serves_everybody(&root)
             || namespace.is_empty()
             || self.named().any(|(ns, _)| ns == &**namespace)

@@ -168,7 +168,7 @@ impl Scorer {
             // kubestrata has to name the fault; of others it is enough that they speak of a consequence near by.
             let tells = |t: &&Told| match teller {
                 Teller::Kubestrata => episode.is_told_by(&t.signal) && episode.is_about(&t.subject),
-                _ => episode.accounts_for(&t.signal) && episode.reaches(&t.subject),
+                _ => episode.is_named_for(&t.signal) && episode.reaches(&t.subject),
             };
             let first = told.iter().filter(|t| episode.is_on(t.at)).find(tells);
             let took = |t: &Told| Duration::try_from(t.at.duration_since(episode.begin)).ok();
