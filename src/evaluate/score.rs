@@ -140,8 +140,8 @@ impl Scorer {
             let expected = self.scenario.expect.iter().any(|e| meets(e, told));
             let labelled = labelled_until.is_none_or(|until| told.at < until);
             if let Some(begin) = cause {
-                let of = marks.faults.iter_mut().filter(|f| !f.episode.healthy());
-                if let Some(fault) = of.filter(|f| f.episode.begin == begin).next_back() {
+                let mut of = marks.faults.iter_mut().filter(|f| !f.episode.healthy());
+                if let Some(fault) = of.rfind(|f| f.episode.begin == begin) {
                     if told.what == What::Anomaly {
                         fault.anomalies += 1;
                     } else {

@@ -236,7 +236,7 @@ impl Reader<'_> {
             }
         }
         let (name, summary) = (name?, summary?);
-        Some(Scenario { name, summary, set, cluster, every, lasts, timeline, expect, quiet })
+        Some(Scenario { name, summary, set, timeline, every, expect, quiet, lasts, cluster })
     }
 
     fn set(&mut self, top: &mut Map) -> Set {
