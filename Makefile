@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help test style build bed check fmt fuzz bench clean
+.PHONY: help test style build bed check fmt fuzz bench scoreboard clean
 .NOTPARALLEL:
 
 say = printf '\n== %(%H:%M:%S)T %s\n' -1
@@ -53,6 +53,10 @@ fuzz: ## fuzz each decoder for ten minutes; needs a nightly toolchain and cargo-
 
 bench: ## run the benchmarks
 	cargo bench --locked
+
+scoreboard: ## write docs/scoreboard.md, then score everything in ten clusters
+	cargo test --release --locked --test scoreboard || cargo test --release --locked --test scoreboard
+	cargo run --release --locked -- evaluate --seeds 10
 
 clean: ## remove what cargo built; the bed's cache is told, and stays
 	cargo clean

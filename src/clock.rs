@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// A clock: the system's, one that runs at another speed, or one that is moved by hand.
+/// A clock: the system's, one that runs at another speed, one that goes with the runtime's timers, or one that is moved
+/// by hand.
 #[derive(Clone, Debug)]
 pub struct Clock(Inner);
 
@@ -14,6 +15,7 @@ pub struct Clock(Inner);
 enum Inner {
     System,
     Scaled { origin: Instant, start: Timestamp, speed: f64 },
+    Timers { origin: tokio::time::Instant, start: Timestamp },
     Manual(Arc<AtomicI64>),
 }
 
@@ -33,6 +35,13 @@ impl Clock {
         Self(Inner::Scaled { origin: Instant::now(), start, speed })
     }
 
+    /// A clock that stands at `start` now and goes with the timers of the runtime in which it is made: where those are
+    /// paused, as with `start_paused`, time passes only while everybody waits, and then at once.
+    #[must_use]
+    pub fn of_timers(start: Timestamp) -> Self {
+        Self(Inner::Timers { origin: tokio::time::Instant::now(), start })
+    }
+
     /// A clock that stands at `start` until it is moved.
     #[must_use]
     pub fn manual(start: Timestamp) -> Self {
@@ -49,6 +58,10 @@ impl Clock {
             Inner::Scaled { origin, start, speed } => {
                 let passed = origin.elapsed().as_secs_f64() * speed;
                 let passed = jiff::SignedDuration::try_from_secs_f64(passed);
+                passed.ok().and_then(|d| start.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
+            }
+            Inner::Timers { origin, start } => {
+                let passed = jiff::SignedDuration::try_from(origin.elapsed());
                 passed.ok().and_then(|d| start.checked_add(d).ok()).unwrap_or(Timestamp::MAX)
             }
             Inner::Manual(millis) => Timestamp::from_millisecond(millis.load(Ordering::Relaxed))
@@ -75,7 +88,7 @@ impl Clock {
     /// Waits until this clock has advanced by `duration`. A manual clock does not wait.
     pub async fn sleep(&self, duration: Duration) {
         match &self.0 {
-            Inner::System => tokio::time::sleep(duration).await,
+            Inner::System | Inner::Timers { .. } => tokio::time::sleep(duration).await,
             Inner::Scaled { speed, .. } => tokio::time::sleep(duration.div_f64(*speed)).await,
             Inner::Manual(_) => tokio::task::yield_now().await,
         }
@@ -96,6 +109,14 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::UNIX_EPOCH);
         clock.advance(Duration::from_secs(90));
         assert_eq!(clock.now().as_second(), 90);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_of_paused_timers_passes_a_day_at_once() {
+        let clock = Clock::of_timers(Timestamp::UNIX_EPOCH);
+        assert_eq!(clock.now(), Timestamp::UNIX_EPOCH);
+        clock.sleep(Duration::from_hours(24)).await;
+        assert_eq!(clock.now().as_second(), 86_400);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::exports::http::{self, AuditSink, Receiver, ReceiverError, Refused, Sh
 use crate::exports::otlp::{Otlp, OtlpError, ResourceInfo};
 use crate::model::kind::Kind;
 use crate::model::source::SourceNote;
-use crate::model::world::{Delta, World};
+use crate::model::world::Delta;
 use crate::pipeline::Pipeline;
 use crate::snapshot::SnapshotError;
 use crate::sources::{
@@ -24,12 +24,11 @@ use crate::sources::{
 
 mod journal;
 mod keeper;
+mod ticker;
 
 use journal::Journal;
 use keeper::Keeper;
-
-/// Batches of changes that wait for the pipeline; beyond it sources wait, and the API server with them.
-const PENDING_BATCHES: usize = 64;
+pub use ticker::Ticker;
 
 /// How often anything is asked of a simulated cluster at the most, however fast it ages.
 const LEAST_INTERVAL: Duration = Duration::from_millis(200);
@@ -124,8 +123,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
     let (keeper, state) = Keeper::open(&settings)?;
-    let mut pipeline = Pipeline::new(settings.clone(), state);
-    let (changes, inbox) = mpsc::channel(PENDING_BATCHES);
+    let pipeline = Pipeline::new(settings.clone(), state);
+    let options = watch_options(&pipeline, &settings, &clock, &connection);
+    let (mut ticker, changes) = Ticker::new(pipeline, &settings, clock.clone());
     let audit = match settings.audit.listen {
         None => None,
         Some(address) => {
@@ -135,17 +135,18 @@ pub async fn run(
             Some((receiver, audit_sink(changes.clone(), clock.clone())))
         }
     };
-    let options = watch_options(&pipeline, &settings, &clock, &connection);
     let mut watches = sources::start(&connection.client, &options, &changes)?;
     drop(changes);
-    let world = World::default();
-    let shared = Shared::new(pipeline.step(&world, clock.now()), &settings, clock.clone());
+    let shared = Shared::new(ticker.look(), &settings, clock.clone());
     let resource =
         ResourceInfo { cluster_name: settings.cluster.name.clone(), cluster_uid: identity.uid };
     let otlp = match settings.otlp.endpoint {
-        Some(_) => {
-            Some(Otlp::start(&settings.otlp, &resource, pipeline.signals(), shared.otlp_figures())?)
-        }
+        Some(_) => Some(Otlp::start(
+            &settings.otlp,
+            &resource,
+            ticker.pipeline().signals(),
+            shared.otlp_figures(),
+        )?),
         None => None,
     };
     let (stop, stopped) = oneshot::channel::<()>();
@@ -155,9 +156,7 @@ pub async fn run(
 
     let receiving =
         audit.map(|(receiver, sink)| tokio::spawn(receiver.serve(sink, std::future::pending())));
-    let mut ticker = Ticker {
-        pipeline,
-        world,
+    let mut publisher = Publisher {
         shared: &shared,
         otlp: otlp.as_ref(),
         keeper,
@@ -165,7 +164,7 @@ pub async fn run(
         journal: Journal::default(),
     };
     let outcome = tokio::select! {
-        outcome = ticker.go(inbox, settings.tick) => outcome,
+        outcome = publisher.follow(&mut ticker) => outcome,
         // None ends by itself: a kind that nobody follows any more must not look healthy.
         _ = watches.join_next() => Err(DaemonError::SourceEnded),
         () = shutdown => Ok(()),
@@ -173,7 +172,7 @@ pub async fn run(
     if let Some(receiving) = receiving {
         receiving.abort();
     }
-    ticker.keep().await;
+    publisher.keep(&ticker).await;
     if let Some(otlp) = otlp {
         otlp.shutdown(FAREWELL).await;
     }
@@ -201,9 +200,8 @@ fn audit_sink(changes: mpsc::Sender<Vec<Delta>>, clock: Clock) -> AuditSink {
     })
 }
 
-struct Ticker<'a> {
-    pipeline: Pipeline,
-    world: World,
+/// Tells the outside what each tick says.
+struct Publisher<'a> {
     shared: &'a Shared,
     otlp: Option<&'a Otlp>,
     keeper: Keeper,
@@ -211,55 +209,27 @@ struct Ticker<'a> {
     journal: Journal,
 }
 
-impl Ticker<'_> {
-    async fn go(
-        &mut self,
-        mut inbox: mpsc::Receiver<Vec<Delta>>,
-        every: Duration,
-    ) -> Result<(), DaemonError> {
-        let clock = self.clock.clone();
-        let mut was_ready = false;
-        let mut next = Box::pin(clock.sleep(every));
-        loop {
-            tokio::select! {
-                batch = inbox.recv() => {
-                    let Some(batch) = batch else { return Err(DaemonError::SourceEnded) };
-                    let now = clock.now();
-                    for delta in batch {
-                        self.pipeline.absorb(&mut self.world, delta, now);
-                    }
-                    // The first full view is told at once, not a tick later.
-                    if !was_ready && self.pipeline.ready(&self.world) {
-                        was_ready = true;
-                        self.tick().await;
-                    }
-                }
-                () = &mut next => {
-                    self.tick().await;
-                    next = Box::pin(clock.sleep(every));
-                }
+impl Publisher<'_> {
+    async fn follow(&mut self, ticker: &mut Ticker) -> Result<(), DaemonError> {
+        while let Some(report) = ticker.tick().await {
+            let report = Arc::new(report);
+            self.journal.log(&report);
+            if let Some(otlp) = self.otlp {
+                otlp.publish(&report);
+            }
+            let at = report.at;
+            self.shared.publish(report, ticker.took());
+            if self.keeper.is_due(at) {
+                self.keep(ticker).await;
             }
         }
-    }
-
-    async fn tick(&mut self) {
-        let started = tokio::time::Instant::now();
-        let report = Arc::new(self.pipeline.step(&self.world, self.clock.now()));
-        self.journal.log(&report);
-        if let Some(otlp) = self.otlp {
-            otlp.publish(&report);
-        }
-        let at = report.at;
-        self.shared.publish(report, started.elapsed());
-        if self.keeper.is_due(at) {
-            self.keep().await;
-        }
+        Err(DaemonError::SourceEnded)
     }
 
     /// Saves the state. Before the first full view there is nothing that the saved one does not know better.
-    async fn keep(&mut self) {
-        if self.pipeline.ready(&self.world) {
-            self.keeper.save(self.pipeline.state(), self.clock.now()).await;
+    async fn keep(&mut self, ticker: &Ticker) {
+        if ticker.ready() {
+            self.keeper.save(ticker.state(), self.clock.now()).await;
         }
     }
 }

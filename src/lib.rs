@@ -32,4 +32,6 @@ pub mod daemon;
 
 pub mod sim;
 
+pub mod evaluate;
+
 pub mod cli;

@@ -41,11 +41,15 @@ fn kubeconfig(folder: &Path, server: &str) -> String {
 
 #[test]
 fn unknown_input_is_one_line_and_exit_code_2() {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["fly"], "unrecognized subcommand 'fly'"),
         (&["run", "--fast"], "unexpected argument '--fast'"),
         (&["demo", "--speed", "warp"], "expected a number from 0.1 to 3600"),
-        (&["demo", "--scenario", "doom"], "doom"),
+        (&["demo", "--scenario", "doom"], "no fault is called \"doom\""),
+        (&["demo", "--scenario", "./doom.yaml"], "could not read the scenario ./doom.yaml"),
+        (&["evaluate", "--scenario", "doom"], "no fault is called \"doom\""),
+        (&["evaluate", "--scenario", "tests/golden.rs"], "scenario tests/golden.rs"),
+        (&["evaluate", "--seeds", "0"], "0 is not in 1..=1000"),
         (&["check", "--layer", "sky"], "expected one of storage, compute"),
         (&["signals", "-o", "xml"], "possible values: table, markdown, json"),
     ];
@@ -53,6 +57,34 @@ fn unknown_input_is_one_line_and_exit_code_2() {
         let line = refused(args, 2);
         assert!(line.contains(expected), "{args:?}: {line}");
     }
+}
+
+#[test]
+fn a_mistaken_scenario_names_file_line_field_and_what_was_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outage.yaml");
+    fs::write(&path, "name: a\nsummary: b\ntimelime: []\n").unwrap();
+    let path = path.to_str().unwrap();
+    for command in ["demo", "evaluate"] {
+        let line = refused(&[command, "--scenario", path], 2);
+        assert!(
+            line.contains("outage.yaml:3: timelime: no such field; did you mean timeline?"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn an_evaluation_is_data_on_stdout_and_progress_on_stderr() {
+    let scenario = "tests/scenarios/before-the-daemon.yaml";
+    let output = kubestrata(&["evaluate", "--scenario", scenario, "-o", "json"]);
+    assert!(output.status.success());
+    let scores: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let kubestrata = &scores["sets"][0]["tellers"][0];
+    assert_eq!(kubestrata["teller"], "kubestrata");
+    assert_eq!((&kubestrata["faults"], &kubestrata["recall"]), (&2.into(), &1.0.into()));
+    let progress = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(progress.trim(), "kubestrata: played 35m of before-the-daemon, seed 1");
 }
 
 #[test]

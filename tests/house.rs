@@ -17,14 +17,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("baselines", &["model", "config"]),
     ("detectors", &["model", "config"]),
     ("exports", &["model", "config", "clock"]),
-    ("sim", &["clock"]),
+    ("sim", &["clock", "config"]),
     ("catalog", &["model", "layers"]),
     ("pipeline", &["model", "config", "layers", "baselines", "detectors"]),
     ("snapshot", &["model"]),
     ("daemon", &["model", "config", "clock", "pipeline", "sources", "exports", "snapshot"]),
+    ("evaluate", &["model", "config", "clock", "layers", "pipeline", "sources", "daemon", "sim"]),
     (
         "cli",
-        &["model", "config", "clock", "pipeline", "sources", "exports", "catalog", "daemon", "sim"],
+        &[
+            "model", "config", "clock", "pipeline", "sources", "exports", "catalog", "daemon",
+            "sim", "evaluate",
+        ],
     ),
 ];
 

@@ -238,6 +238,70 @@ fn places(value: &Value) -> usize {
     }
 }
 
+/// Something that happens to the object, or to the source of its kind, at this place.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Changes,
+    Beats,
+    Goes,
+    Comes,
+    Fails(Availability),
+    Sees,
+    IsRelisted,
+    Waits,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        4 => Just(Turn::Changes),
+        2 => Just(Turn::Beats),
+        3 => Just(Turn::Goes),
+        3 => Just(Turn::Comes),
+        1 => Just(Turn::Fails(Availability::Unreachable)),
+        1 => Just(Turn::Fails(Availability::Forbidden)),
+        1 => Just(Turn::Sees),
+        1 => Just(Turn::IsRelisted),
+        4 => Just(Turn::Waits),
+    ]
+}
+
+/// The changes that make a turn of an object, which is changed with it.
+fn changes(object: &mut Value, turn: Turn, version: usize, odd: &Value) -> Vec<Delta> {
+    let Some(kind) = kind_of(object) else { return Vec::new() };
+    let before = read(std::slice::from_ref(object));
+    if let Turn::Changes = turn {
+        let fields: Vec<String> = object.as_object().unwrap().keys().cloned().collect();
+        let body =
+            fields.iter().find(|k| !["apiVersion", "kind", "metadata"].contains(&k.as_str()));
+        if let Some(body) = body {
+            let mut place = version % places(&object[body]);
+            put(&mut object[body], &mut place, odd);
+        }
+    }
+    object["metadata"]["resourceVersion"] = json!((version + 1_000_000).to_string());
+    let after = read(std::slice::from_ref(object));
+    match turn {
+        Turn::Changes | Turn::Beats | Turn::Comes => after,
+        Turn::Goes => match before.first() {
+            Some(Delta::Upsert(o)) => {
+                let key = (o.meta().namespace.clone(), o.meta().name.clone());
+                vec![Delta::Delete { kind, key, uid: Default::default() }]
+            }
+            _ => Vec::new(),
+        },
+        Turn::Fails(availability) => {
+            let (message, backoff_seconds) = ("no".to_owned(), 1.0);
+            vec![Delta::Note(kind, SourceNote::Failed { availability, message, backoff_seconds })]
+        }
+        Turn::Sees => vec![Delta::Note(kind, SourceNote::Alive)],
+        Turn::IsRelisted => std::iter::once(Delta::Listing(kind))
+            .chain(after)
+            .chain([Delta::Synced(kind)])
+            .collect(),
+        Turn::Waits => Vec::new(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -245,6 +309,41 @@ proptest! {
     fn the_order_of_objects_does_not_matter(shuffled in Just(objects()).prop_shuffle()) {
         let (told, expected) = (look(&shuffled, |_| None), look(&objects(), |_| None));
         prop_assert_eq!(exposition(told), exposition(expected));
+    }
+
+    /// A pipeline that reads everything anew at each tick says the same as one that remembers what has not changed.
+    #[test]
+    fn what_is_remembered_is_what_would_be_read(
+        turns in proptest::collection::vec(
+            (any::<prop::sample::Index>(), turn(), odd(), prop::sample::select(&[0, 1, 15, 61, 290, 700, 3_601][..])),
+            60,
+        )
+    ) {
+        let mut objects = objects();
+        let opt_in: Vec<Kind> = Kind::ALL.iter().copied().filter(|k| k.is_opt_in()).collect();
+        let settings = Settings { opt_in, ..Settings::default() };
+        let mut world = World::default();
+        let mut pipelines =
+            [(); 2].map(|()| Pipeline::new(settings.clone(), State::default()));
+        let mut now: Time = manifests::NOW.parse::<Time>().unwrap() - jiff::SignedDuration::from_mins(20);
+        let kinds = pipelines[0].kinds();
+        let mut batch: Vec<Delta> = read(&objects);
+        batch.extend(kinds.into_iter().map(Delta::Synced));
+        for (version, (place, turn, odd, seconds)) in turns.into_iter().enumerate() {
+            let mut other = world.clone();
+            let [remembers, forgets] = &mut pipelines;
+            for delta in batch {
+                forgets.absorb(&mut other, delta.clone(), now);
+                remembers.absorb(&mut world, delta, now);
+            }
+            forgets.forget();
+            let (told, anew) = (remembers.step(&world, now), forgets.step(&other, now));
+            prop_assert_eq!(format!("{told:?}"), format!("{anew:?}"));
+            now += jiff::SignedDuration::from_secs(seconds);
+            let count = objects.len();
+            let object = &mut objects[place.index(count)];
+            batch = changes(object, turn, version, &odd);
+        }
     }
 
     /// Each object holds one odd value somewhere below its identity.

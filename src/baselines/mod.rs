@@ -89,7 +89,45 @@ impl Moment {
     }
 }
 
+/// The pasts at one tick.
+#[derive(Debug)]
+pub struct Tick<'a> {
+    signals: &'a mut BTreeMap<Text, OfSignal>,
+    dropped: &'a mut u64,
+    at: Circumstances<'a>,
+    /// How many series have a past.
+    held: usize,
+}
+
 impl Baselines {
+    /// Begins a tick: signals that were not judged for longer than a past lasts are forgotten.
+    pub fn tick<'a>(&'a mut self, at: Circumstances<'a>) -> Tick<'a> {
+        let (now, window) = (at.now.as_second(), seconds(at.settings.window));
+        self.signals.retain(|_, s| s.at.is_none_or(|last| now - last <= window));
+        let held = self.len();
+        Tick { signals: &mut self.signals, dropped: &mut self.dropped, at, held }
+    }
+
+    /// How many series have a past.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.signals.values().map(|s| s.series.len()).sum()
+    }
+
+    /// Whether no series has a past.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many times a series was not judged because the limit was reached.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+impl Tick<'_> {
     /// Judges the readings of a signal, which come in the order of their labels, then learns them.
     ///
     /// An expectation comes back for what is surprising (p < 0.05), for each series that is `watched` (in an open
@@ -98,13 +136,10 @@ impl Baselines {
         &mut self,
         signal: &Signal,
         readings: &[Reading],
-        at: Circumstances<'_>,
         watched: impl Fn(&SeriesKey) -> bool,
     ) -> Vec<(SeriesKey, Expectation)> {
-        let now = at.now.as_second();
-        let window = seconds(at.settings.window);
-        self.signals.retain(|_, s| s.at.is_none_or(|last| now - last <= window));
-        let mut room = at.limit.saturating_sub(self.len());
+        let (at, now) = (self.at, self.at.now.as_second());
+        let (window, limit) = (seconds(at.settings.window), at.limit);
         let name = Text::from(signal.name);
         let of_signal = self.signals.entry(name.clone()).or_default();
         let previous = of_signal.at.replace(now).unwrap_or(now);
@@ -127,15 +162,16 @@ impl Baselines {
             }
             if let Some(series) = known.next_if(same) {
                 found.extend(at.present(series, reading));
-            } else if room == 0 {
+            } else if self.held >= limit {
                 left_out += 1;
             } else if let Some(mut series) = at.born(reading) {
-                room -= 1;
+                self.held += 1;
                 found.extend(at.present(&mut series, reading));
                 born.push(series);
             }
         }
         found.extend(known.filter_map(|series| at.absent(series)));
+        let before = of_signal.series.len() + born.len();
         let gone = |s: &Series| s.absent_since.is_some_and(|since| now - since >= window);
         of_signal.series.retain(|s| !gone(s));
         if !born.is_empty() {
@@ -143,27 +179,10 @@ impl Baselines {
             of_signal.series.sort_by(|a, b| a.labels.cmp(&b.labels));
             of_signal.series.dedup_by(|b, a| a.labels == b.labels);
         }
+        self.held -= before - of_signal.series.len();
         of_signal.full = left_out > 0;
-        self.dropped += left_out;
+        *self.dropped += left_out;
         found
-    }
-
-    /// How many series have a past.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.signals.values().map(|s| s.series.len()).sum()
-    }
-
-    /// Whether no series has a past.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many times a series was not judged because the limit was reached.
-    #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.dropped
     }
 }
 
@@ -319,7 +338,7 @@ mod tests {
                 limit: self.limit,
             };
             self.tick += 1;
-            let found = self.baselines.judge(self.signal, &readings, at, |_| false);
+            let found = self.baselines.tick(at).judge(self.signal, &readings, |_| false);
             let name = |key: SeriesKey| key.labels.iter().collect::<Vec<_>>().join(",");
             found.into_iter().map(|(key, e)| (name(key), e)).collect()
         }

@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod demo;
+mod evaluate;
 mod logging;
 mod run;
 mod signals;
@@ -74,6 +75,8 @@ enum Command {
     Run(RunArgs),
     /// The same daemon on an embedded simulated cluster, faults included; needs nothing else.
     Demo(demo::DemoArgs),
+    /// Play labelled scenarios in virtual time through the whole daemon, and score it.
+    Evaluate(evaluate::EvaluateArgs),
     /// Look at the cluster once and print its health by layer.
     Check(check::CheckArgs),
     /// Print the signal catalogue.
@@ -188,6 +191,7 @@ fn dispatch(cli: Cli) -> Outcome {
     match cli.command {
         Command::Run(args) => run::run(&args, &global),
         Command::Demo(args) => demo::run(&args, &global),
+        Command::Evaluate(args) => evaluate::run(&args, &global),
         Command::Check(args) => check::run(&args, &global),
         Command::Signals(args) => signals::run(&args),
         Command::Config(command) => config::run(&command),

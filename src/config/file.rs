@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use thiserror::Error;
 
 use super::fields::{FIELDS, Field, Value};
 use super::settings::Settings;
+use super::yaml::{self, Node, closest};
 
 /// The configuration as written: values by field, each with where it stands.
 #[derive(Debug, Default)]
@@ -85,13 +85,9 @@ impl Config {
     /// Reads the text of a file; `path` is for messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        if text.lines().all(|l| l.trim().is_empty() || l.trim_start().starts_with('#')) {
-            return Ok(config);
-        }
-        let root: Spanned<Node> = serde_saphyr::from_str(text).map_err(|error| {
-            let message = error.without_snippet().to_string().replace('\n', " ");
-            ConfigError::Syntax { path: path.to_owned(), message }
-        })?;
+        let root = yaml::parse(text)
+            .map_err(|message| ConfigError::Syntax { path: path.to_owned(), message })?;
+        let Some(root) = root else { return Ok(config) };
         let mut mistakes = Vec::new();
         config.collect("", root.value, root.referenced.line(), path, &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError::Mistakes(mistakes)) }
@@ -165,7 +161,7 @@ impl Config {
         match (field, node) {
             (Some(_), Node::Null) => {}
             (None, Node::Null) if is_section => {}
-            (Some(field), node) => match node.into_value() {
+            (Some(field), node) => match value_of(node) {
                 Some(value) => self.entries.push(Entry { origin, path: path.to_owned(), value }),
                 None => mistakes.push(Mistake(format!(
                     "{origin}: {path}: expected {}, found a nested structure",
@@ -219,10 +215,9 @@ fn from_environment(field: &Field, text: &str) -> Value {
 
 /// `; did you mean …?` where some candidate is close.
 fn nearest(path: &str, candidates: impl Iterator<Item = String>) -> String {
-    let scored = candidates.map(|c| (strsim::normalized_damerau_levenshtein(path, &c), c));
-    match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, candidate)) if score > 0.5 => format!("; did you mean {candidate}?"),
-        _ => "; `kubestrata config print` lists those that exist".to_owned(),
+    match closest(path, candidates) {
+        Some(candidate) => format!("; did you mean {candidate}?"),
+        None => "; `kubestrata config print` lists those that exist".to_owned(),
     }
 }
 
@@ -237,105 +232,31 @@ impl fmt::Display for Value {
     }
 }
 
-/// Any YAML, with the place of each key.
-#[derive(Debug)]
-enum Node {
-    Null,
-    Scalar(String),
-    List(Vec<Spanned<Node>>),
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
-}
-
-impl Node {
-    fn into_value(self) -> Option<Value> {
-        let scalar = |node: Self| match node {
-            Self::Scalar(text) => Some(text),
-            Self::Null => Some(String::new()),
-            _ => None,
-        };
-        match self {
-            Self::Null => None,
-            Self::Scalar(text) => Some(Value::Scalar(text)),
-            Self::List(items) if items.iter().any(|i| matches!(i.value, Self::Map(_))) => {
-                let record = |item: Spanned<Self>| match item.value {
-                    Self::Map(entries) => (entries.into_iter())
-                        .map(|(k, v)| Some((k.value, v.value.into_value()?)))
-                        .collect::<Option<Vec<_>>>(),
-                    _ => None,
-                };
-                items.into_iter().map(record).collect::<Option<_>>().map(Value::Records)
-            }
-            Self::List(items) => {
-                items.into_iter().map(|i| scalar(i.value)).collect::<Option<_>>().map(Value::List)
-            }
-            Self::Map(entries) => (entries.into_iter())
-                .map(|(k, v)| scalar(v.value).map(|v| (k.value, v)))
-                .collect::<Option<_>>()
-                .map(Value::Map),
+/// The value of a field, if it is one that a field can hold.
+fn value_of(node: Node) -> Option<Value> {
+    let scalar = |node: Node| match node {
+        Node::Null => Some(String::new()),
+        node => node.scalar(),
+    };
+    match node {
+        Node::Null => None,
+        Node::List(items) if items.iter().any(|i| matches!(i.value, Node::Map(_))) => {
+            let record = |item: Spanned<Node>| match item.value {
+                Node::Map(entries) => (entries.into_iter())
+                    .map(|(k, v)| Some((k.value, value_of(v.value)?)))
+                    .collect::<Option<Vec<_>>>(),
+                _ => None,
+            };
+            items.into_iter().map(record).collect::<Option<_>>().map(Value::Records)
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value, a list or a map")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_string()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Scalar(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
+        Node::List(items) => {
+            items.into_iter().map(|i| scalar(i.value)).collect::<Option<_>>().map(Value::List)
         }
-        Ok(Node::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        let mut map: Vec<(Spanned<String>, Spanned<Node>)> = Vec::new();
-        while let Some((key, value)) = entries.next_entry::<Spanned<String>, _>()? {
-            if map.iter().any(|(known, _)| known.value == key.value) {
-                return Err(A::Error::custom(format!("{} stands twice", key.value)));
-            }
-            map.push((key, value));
-        }
-        Ok(Node::Map(map))
+        Node::Map(entries) => (entries.into_iter())
+            .map(|(k, v)| scalar(v.value).map(|v| (k.value, v)))
+            .collect::<Option<_>>()
+            .map(Value::Map),
+        node => node.scalar().map(Value::Scalar),
     }
 }
 

@@ -7,6 +7,7 @@ mod file;
 mod own_signals;
 mod reference;
 mod settings;
+mod yaml;
 
 pub use duration::{format_duration, parse_duration};
 pub use fields::{FIELDS, Field, Value};
@@ -16,3 +17,4 @@ pub use settings::{
     AuditSettings, BaselineSettings, ClusterSettings, Compression, LimitSettings, OtlpProtocol,
     OtlpSettings, PrometheusSettings, Settings, StateSettings,
 };
+pub(crate) use yaml::{Node, closest, parse as parse_yaml};

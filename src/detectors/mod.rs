@@ -18,7 +18,7 @@ use crate::model::anomaly::Anomaly;
 use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
-use crate::model::report::AnomalyLabels;
+use crate::model::report::{AnomalyLabels, NOMINAL, Rarities};
 use crate::model::signal::Signal;
 
 use track::Track;
@@ -46,6 +46,8 @@ pub struct Detectors {
     bands: Vec<(SeriesKey, Expectation)>,
     #[serde(skip)]
     scores: Vec<(SeriesKey, f64)>,
+    #[serde(skip)]
+    rarities: Rarities,
 }
 
 /// What bounds false anomalies and the memory of past ones.
@@ -85,9 +87,13 @@ impl Detectors {
         let mut changes = Changes::default();
         self.bands.clear();
         self.scores.clear();
+        self.rarities = Rarities { tests: bounds.series as u64, ..Rarities::default() };
         self.tracks.values_mut().for_each(Track::next_tick);
         for (key, signal, expectation) in judged {
             let rare = expectation.mature && expectation.p_value <= threshold;
+            for (count, nominal) in self.rarities.at_most.iter_mut().zip(NOMINAL) {
+                *count += u64::from(expectation.mature && expectation.p_value <= nominal);
+            }
             if rare || self.tracks.contains_key(&key) {
                 let track = self.tracks.entry(key.clone()).or_default();
                 track.see(&key, signal, &expectation, threshold, now, &mut changes);
@@ -158,6 +164,12 @@ impl Detectors {
     #[must_use]
     pub fn scores(&self) -> Vec<(SeriesKey, f64)> {
         self.scores.clone()
+    }
+
+    /// How often the judged series surprised at the last tick.
+    #[must_use]
+    pub const fn rarities(&self) -> Rarities {
+        self.rarities
     }
 }
 

@@ -142,4 +142,19 @@ pub struct SelfReport {
     pub dropped_events: u64,
     /// Whether every reachable source has synced.
     pub ready: bool,
+    /// How often the judged series surprised at this tick.
+    pub rarities: Rarities,
+}
+
+/// How rare a series may be: the probabilities at which [`Rarities`] counts.
+pub const NOMINAL: [f64; 4] = [1e-2, 1e-3, 1e-4, 1e-5];
+
+/// How often the judged series surprised at one tick; where all is as before, `at_most[i] / tests` is at most
+/// `NOMINAL[i]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rarities {
+    /// Series with a baseline: each is a test.
+    pub tests: u64,
+    /// Series whose p-value was at most each of [`NOMINAL`].
+    pub at_most: [u64; 4],
 }

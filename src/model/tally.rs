@@ -163,11 +163,23 @@ impl Tallies {
         self.histograms.retain(|key, _| keep(key));
     }
 
+    /// How many totals there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counters.len() + self.histograms.len()
+    }
+
+    /// Whether there is no total.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The running totals of a signal.
     pub fn counters<'a>(&'a self, signal: &'a Signal) -> impl Iterator<Item = (&'a Labels, u64)> {
         self.counters
-            .iter()
-            .filter(|(key, _)| key.signal == signal.name)
+            .range(first(signal)..)
+            .take_while(|(key, _)| key.signal == signal.name)
             .map(|(k, n)| (&k.labels, *n))
     }
 
@@ -177,10 +189,15 @@ impl Tallies {
         signal: &'a Signal,
     ) -> impl Iterator<Item = (&'a Labels, &'a Histogram)> {
         self.histograms
-            .iter()
-            .filter(|(key, _)| key.signal == signal.name)
+            .range(first(signal)..)
+            .take_while(|(key, _)| key.signal == signal.name)
             .map(|(k, h)| (&k.labels, h))
     }
+}
+
+/// No series of the signal comes before it.
+fn first(signal: &Signal) -> SeriesKey {
+    SeriesKey { signal: signal.name.into(), labels: Labels::default() }
 }
 
 #[cfg(test)]

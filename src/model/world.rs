@@ -1,8 +1,11 @@
 //! What is in the cluster now? One slim record per object, filled by sources, read by layers.
 
-use std::collections::{BTreeMap, VecDeque};
+mod store;
 
-use hashbrown::{HashMap, HashSet};
+use std::cell::Cell;
+use std::collections::VecDeque;
+
+use hashbrown::HashSet;
 
 use super::kind::{Kind, Origin};
 use super::record::{
@@ -11,6 +14,9 @@ use super::record::{
 };
 use super::source::{Availability, SourceNote, SourceStatus};
 use super::text::Text;
+use super::view::Indexes;
+
+pub use store::{Stamp, Store};
 
 /// Namespace (empty at cluster scope) and name.
 pub type Key = (Text, Text);
@@ -46,106 +52,6 @@ pub enum Delta {
     Note(Kind, SourceNote),
 }
 
-/// The objects of one kind.
-#[derive(Clone, Debug)]
-pub struct Store<T> {
-    items: HashMap<Key, (T, u32)>,
-    generation: u32,
-}
-
-impl<T> Default for Store<T> {
-    fn default() -> Self {
-        Self { items: HashMap::new(), generation: 0 }
-    }
-}
-
-impl<T: Record> Store<T> {
-    /// The object of this name. `namespace` is empty at cluster scope.
-    #[must_use]
-    pub fn get(&self, namespace: &str, name: &str) -> Option<&T> {
-        self.items.get(&Lookup { namespace, name }).map(|(item, _)| item)
-    }
-
-    /// All objects, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.items.values().map(|(item, _)| item)
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    fn upsert(&mut self, item: T) {
-        let generation = self.generation;
-        let meta = item.meta();
-        if self.is_stale(&item)
-            && let Some((_, seen)) =
-                self.items.get_mut(&Lookup { namespace: &meta.namespace, name: &meta.name })
-        {
-            *seen = generation;
-            return;
-        }
-        let key = (meta.namespace.clone(), meta.name.clone());
-        self.items.insert(key, (item, generation));
-    }
-
-    /// Whether the record is older than the one held, by resource version within the same identity.
-    fn is_stale(&self, item: &T) -> bool {
-        let meta = item.meta();
-        self.get(&meta.namespace, &meta.name).is_some_and(|held| {
-            let held = held.meta();
-            held.uid == meta.uid && meta.version != 0 && meta.version < held.version
-        })
-    }
-
-    fn keep(&mut self, key: &Key) {
-        if let Some((_, seen)) = self.items.get_mut(key) {
-            *seen = self.generation;
-        }
-    }
-
-    fn delete(&mut self, key: &Key, uid: Uid) -> bool {
-        let found = self
-            .items
-            .get(key)
-            .is_some_and(|(held, _)| uid == Uid::default() || held.meta().uid == uid);
-        found && self.items.remove(key).is_some()
-    }
-
-    fn clear(&mut self) {
-        self.items = HashMap::new();
-    }
-
-    fn synced(&mut self) {
-        let generation = self.generation;
-        self.items.retain(|_, (_, seen)| *seen == generation);
-        // A relist after a mass deletion must give the memory back.
-        if self.items.capacity() > 4 * self.items.len().max(64) {
-            self.items.shrink_to_fit();
-        }
-    }
-}
-
-#[derive(Hash)]
-struct Lookup<'a> {
-    namespace: &'a str,
-    name: &'a str,
-}
-
-impl hashbrown::Equivalent<Key> for Lookup<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        &*key.0 == self.namespace && &*key.1 == self.name
-    }
-}
-
 /// Everything known of the cluster at this moment.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
@@ -167,12 +73,38 @@ pub struct World {
     pub csi_nodes: Store<CsiNode>,
     pub events: Store<Event>,
     pub slices: Store<Slice>,
-    resources: BTreeMap<Kind, Store<Resource>>,
-    scrapes: BTreeMap<Kind, Store<Scrape>>,
-    sources: BTreeMap<Kind, SourceStatus>,
+    resources: ByKind<Store<Resource>>,
+    scrapes: ByKind<Store<Scrape>>,
+    sources: ByKind<Option<SourceStatus>>,
+    /// Which kinds can be seen.
+    sight: Stamp,
+    /// Whether anybody has asked how a source is doing beyond that since that was asked for.
+    sources_read: Cell<bool>,
+    /// What is built of the objects when it is first asked for, until they change.
+    pub(super) indexes: Indexes,
     tombstones: Tombstones,
     /// Audit events that came lately: one that is sent again counts once.
     audited: Tombstones,
+}
+
+/// One of each kind.
+#[derive(Clone, Debug)]
+pub(super) struct ByKind<T>(Box<[T]>);
+
+impl<T: Default> Default for ByKind<T> {
+    fn default() -> Self {
+        Self(Kind::ALL.iter().map(|_| T::default()).collect())
+    }
+}
+
+impl<T> ByKind<T> {
+    pub(super) fn of(&self, kind: Kind) -> &T {
+        &self.0[kind as usize]
+    }
+
+    pub(super) fn of_mut(&mut self, kind: Kind) -> &mut T {
+        &mut self.0[kind as usize]
+    }
 }
 
 /// Identities seen lately. Of deleted objects: a late event must not bring one back, and an identity is never used
@@ -199,87 +131,94 @@ impl Tombstones {
     }
 }
 
-/// `each!(world, kind, store => expression)`: the expression with the store of a kind that is known at run time.
+/// `each!(world, kind, store => expression)`: the expression with the store of a kind that is known at run time;
+/// `each!(mut …)` to change it.
 macro_rules! each {
-    ($world:expr, $kind:expr, $store:ident => $body:expr) => {
+    (@ [$($borrow:tt)+] [$of:ident] $world:expr, $kind:expr, $store:ident => $body:expr) => {
         match $kind {
             Kind::Namespace => {
-                let $store = &mut $world.namespaces;
+                let $store = $($borrow)+ $world.namespaces;
                 $body
             }
             Kind::Node => {
-                let $store = &mut $world.nodes;
+                let $store = $($borrow)+ $world.nodes;
                 $body
             }
             Kind::Deployment => {
-                let $store = &mut $world.deployments;
+                let $store = $($borrow)+ $world.deployments;
                 $body
             }
             Kind::ReplicaSet => {
-                let $store = &mut $world.replica_sets;
+                let $store = $($borrow)+ $world.replica_sets;
                 $body
             }
             Kind::StatefulSet => {
-                let $store = &mut $world.stateful_sets;
+                let $store = $($borrow)+ $world.stateful_sets;
                 $body
             }
             Kind::DaemonSet => {
-                let $store = &mut $world.daemon_sets;
+                let $store = $($borrow)+ $world.daemon_sets;
                 $body
             }
             Kind::Job => {
-                let $store = &mut $world.jobs;
+                let $store = $($borrow)+ $world.jobs;
                 $body
             }
             Kind::CronJob => {
-                let $store = &mut $world.cron_jobs;
+                let $store = $($borrow)+ $world.cron_jobs;
                 $body
             }
             Kind::Pod => {
-                let $store = &mut $world.pods;
+                let $store = $($borrow)+ $world.pods;
                 $body
             }
             Kind::PersistentVolumeClaim => {
-                let $store = &mut $world.claims;
+                let $store = $($borrow)+ $world.claims;
                 $body
             }
             Kind::PersistentVolume => {
-                let $store = &mut $world.volumes;
+                let $store = $($borrow)+ $world.volumes;
                 $body
             }
             Kind::StorageClass => {
-                let $store = &mut $world.storage_classes;
+                let $store = $($borrow)+ $world.storage_classes;
                 $body
             }
             Kind::VolumeAttachment => {
-                let $store = &mut $world.volume_attachments;
+                let $store = $($borrow)+ $world.volume_attachments;
                 $body
             }
             Kind::CsiDriver => {
-                let $store = &mut $world.csi_drivers;
+                let $store = $($borrow)+ $world.csi_drivers;
                 $body
             }
             Kind::CsiNode => {
-                let $store = &mut $world.csi_nodes;
+                let $store = $($borrow)+ $world.csi_nodes;
                 $body
             }
             Kind::Event => {
-                let $store = &mut $world.events;
+                let $store = $($borrow)+ $world.events;
                 $body
             }
             Kind::EndpointSlice => {
-                let $store = &mut $world.slices;
+                let $store = $($borrow)+ $world.slices;
                 $body
             }
             kind if kind.is_resource() => {
-                let $store = $world.resources.entry(kind).or_default();
+                let $store = $world.resources.$of(kind);
                 $body
             }
             kind => {
-                let $store = $world.scrapes.entry(kind).or_default();
+                let $store = $world.scrapes.$of(kind);
                 $body
             }
         }
+    };
+    (mut $world:expr, $kind:expr, $store:ident => $body:expr) => {
+        each!(@ [&mut] [of_mut] $world, $kind, $store => $body)
+    };
+    ($world:expr, $kind:expr, $store:ident => $body:expr) => {
+        each!(@ [&] [of] $world, $kind, $store => $body)
     };
 }
 
@@ -287,27 +226,36 @@ impl World {
     /// Takes a change in. `now` stamps what sources say of themselves.
     pub fn apply(&mut self, delta: Delta, now: Time) {
         match delta {
-            Delta::Listing(kind) => each!(self, kind, store => store.generation += 1),
+            Delta::Listing(kind) => each!(mut self, kind, store => store.begin_list()),
             Delta::Upsert(object) if self.tombstones.set.contains(&object.meta().uid) => {}
             Delta::Upsert(object) => self.upsert(object),
             Delta::Delete { kind, key, uid } => {
                 self.tombstones.add(uid);
-                each!(self, kind, store => { store.delete(&key, uid); });
+                if each!(mut self, kind, store => store.delete(&key, uid)) {
+                    self.indexes.forget(kind);
+                }
             }
-            Delta::Keep { kind, key } => each!(self, kind, store => store.keep(&key)),
+            Delta::Keep { kind, key } => each!(mut self, kind, store => store.keep(&key)),
             Delta::Synced(kind) => {
-                each!(self, kind, store => store.synced());
-                let source = self.sources.entry(kind).or_default();
+                if each!(mut self, kind, store => store.synced()) {
+                    self.indexes.forget(kind);
+                }
+                let source = self.source_mut(kind);
                 // A kind that is polled is listed again and again; that is no gap in what was seen.
                 if source.synced && matches!(kind.origin(), Origin::Watch | Origin::Metadata) {
                     source.relists += 1;
                 }
-                source.synced = true;
-                alive(source, now);
+                if !std::mem::replace(&mut source.synced, true) {
+                    self.sight = Stamp::fresh();
+                }
+                self.alive(kind, now);
             }
             Delta::Unserved(kind) => {
-                each!(self, kind, store => store.clear());
-                let source = self.sources.entry(kind).or_default();
+                if each!(mut self, kind, store => store.clear()) {
+                    self.indexes.forget(kind);
+                }
+                self.sight = Stamp::fresh();
+                let source = self.source_mut(kind);
                 *source = SourceStatus {
                     availability: Availability::Absent,
                     message: "the API server does not serve it".to_owned(),
@@ -342,7 +290,7 @@ impl World {
             Object::CsiNode(o) => self.csi_nodes.is_stale(o),
             Object::Event(o) => self.events.is_stale(o),
             Object::Slice(o) => self.slices.is_stale(o),
-            Object::Resource(o) => self.resources.get(&o.kind).is_some_and(|s| s.is_stale(o)),
+            Object::Resource(o) => self.resources.of(o.kind).is_stale(o),
             Object::Audit(o) => self.audited.set.contains(&o.meta.uid),
             Object::Scrape(_) => false,
         }
@@ -360,47 +308,27 @@ impl World {
         }
     }
 
-    /// The objects of a kind that has no record of its own; `None` before there was any.
+    /// The objects of a kind; `None` for one that has a record of its own.
     #[must_use]
     pub fn resources(&self, kind: Kind) -> Option<&Store<Resource>> {
-        self.resources.get(&kind)
+        Some(self.resources.of(kind))
     }
 
-    /// The last answers of an endpoint's instances; `None` before there was any.
+    /// The last answers of an endpoint's instances.
     #[must_use]
     pub fn scrapes(&self, kind: Kind) -> Option<&Store<Scrape>> {
-        self.scrapes.get(&kind)
+        Some(self.scrapes.of(kind))
     }
 
     /// How many objects of a kind there are.
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Namespace => self.namespaces.len(),
-            Kind::Node => self.nodes.len(),
-            Kind::Deployment => self.deployments.len(),
-            Kind::ReplicaSet => self.replica_sets.len(),
-            Kind::StatefulSet => self.stateful_sets.len(),
-            Kind::DaemonSet => self.daemon_sets.len(),
-            Kind::Job => self.jobs.len(),
-            Kind::CronJob => self.cron_jobs.len(),
-            Kind::Pod => self.pods.len(),
-            Kind::PersistentVolumeClaim => self.claims.len(),
-            Kind::PersistentVolume => self.volumes.len(),
-            Kind::StorageClass => self.storage_classes.len(),
-            Kind::VolumeAttachment => self.volume_attachments.len(),
-            Kind::CsiDriver => self.csi_drivers.len(),
-            Kind::CsiNode => self.csi_nodes.len(),
-            Kind::Event => self.events.len(),
-            Kind::EndpointSlice => self.slices.len(),
-            kind if kind.is_resource() => self.resources.get(&kind).map_or(0, Store::len),
-            kind => self.scrapes.get(&kind).map_or(0, Store::len),
-        }
+        each!(self, kind, store => store.len())
     }
 
     /// The identities of all objects of a kind.
     #[must_use]
-    pub fn uids(&mut self, kind: Kind) -> Vec<Uid> {
+    pub fn uids(&self, kind: Kind) -> Vec<Uid> {
         each!(self, kind, store => store.iter().map(|item| item.meta().uid).collect())
     }
 
@@ -416,24 +344,64 @@ impl World {
         let excess = (held - limit + limit / 20).min(held - 1);
         let (_, oldest_kept, _) = times.select_nth_unstable(excess);
         let oldest_kept = *oldest_kept;
-        self.events.items.retain(|_, (event, _)| (event.last, event.meta.uid) >= oldest_kept);
+        if self.events.retain(|event| (event.last, event.meta.uid) >= oldest_kept) {
+            self.indexes.forget(Kind::Event);
+        }
         held - self.events.len()
     }
 
     /// How the source of a kind is doing.
     #[must_use]
     pub fn source(&self, kind: Kind) -> SourceStatus {
-        self.sources.get(&kind).cloned().unwrap_or_default()
+        self.sources.of(kind).clone().unwrap_or_default()
     }
 
     /// The source of a kind without a copy; `None` before it has said anything.
     #[must_use]
     pub fn source_ref(&self, kind: Kind) -> Option<&SourceStatus> {
-        self.sources.get(&kind)
+        self.sources_read.set(true);
+        self.sources.of(kind).as_ref()
+    }
+
+    /// What the source of a kind can see; `None` before it has said anything.
+    #[must_use]
+    pub fn availability(&self, kind: Kind) -> Option<Availability> {
+        self.sources.of(kind).as_ref().map(|source| source.availability)
+    }
+
+    /// Begins to note what is read.
+    pub fn watch_reading(&self) {
+        let _ = self.what_was_read();
+    }
+
+    /// What was read since this or [`watch_reading`](World::watch_reading) was called last; `None` where that is not
+    /// told by the objects and by which kinds can be seen.
+    #[must_use]
+    pub fn what_was_read(&self) -> Option<Extract> {
+        let read = |kind: &Kind| Some((*kind, each!(self, *kind, store => store.take_mark())?));
+        let kinds = Kind::ALL.iter().filter_map(read).collect();
+        (!self.sources_read.replace(false)).then_some(Extract { sight: self.sight, kinds })
+    }
+
+    /// Whether what was read is as it was.
+    #[must_use]
+    pub fn still_says(&self, extract: &Extract) -> bool {
+        let same =
+            |(kind, stamp): &(Kind, Stamp)| each!(self, *kind, store => store.stamp()) == *stamp;
+        extract.sight == self.sight && extract.kinds.iter().all(same)
+    }
+
+    fn source_mut(&mut self, kind: Kind) -> &mut SourceStatus {
+        let source = self.sources.of_mut(kind);
+        if source.is_none() {
+            self.sight = Stamp::fresh();
+        }
+        source.get_or_insert_default()
     }
 
     fn upsert(&mut self, object: Object) {
-        match object {
+        let kind = object.kind();
+        let changed = match object {
             Object::Namespace(o) => self.namespaces.upsert(o),
             Object::Node(o) => self.nodes.upsert(*o),
             Object::Workload(o) => match o.kind {
@@ -453,36 +421,58 @@ impl World {
             Object::CsiNode(o) => self.csi_nodes.upsert(*o),
             Object::Event(o) => self.events.upsert(*o),
             Object::Slice(o) => self.slices.upsert(*o),
-            Object::Resource(o) => self.resources.entry(o.kind).or_default().upsert(*o),
-            Object::Scrape(o) => self.scrapes.entry(o.kind).or_default().upsert(*o),
-            Object::Audit(o) => self.audited.add(o.meta.uid),
+            Object::Resource(o) => self.resources.of_mut(o.kind).upsert(*o),
+            Object::Scrape(o) => self.scrapes.of_mut(o.kind).upsert(*o),
+            Object::Audit(o) => {
+                self.audited.add(o.meta.uid);
+                false
+            }
+        };
+        if changed {
+            self.indexes.forget(kind);
         }
     }
 
     fn note(&mut self, kind: Kind, note: SourceNote, now: Time) {
-        let source = self.sources.entry(kind).or_default();
         match note {
-            SourceNote::Alive => alive(source, now),
+            SourceNote::Alive => self.alive(kind, now),
             SourceNote::Failed { availability, message, backoff_seconds } => {
-                source.availability = availability;
+                let source = self.source_mut(kind);
+                let seen = std::mem::replace(&mut source.availability, availability);
                 source.message = message;
                 source.errors += 1;
                 source.backoff_seconds = backoff_seconds;
                 source.failing_since.get_or_insert(now);
+                if seen != availability {
+                    self.sight = Stamp::fresh();
+                }
             }
             SourceNote::Undecodable { message } => {
+                let source = self.source_mut(kind);
                 source.undecodable += 1;
                 source.message = message;
             }
         }
     }
+
+    fn alive(&mut self, kind: Kind, now: Time) {
+        let source = self.source_mut(kind);
+        let sees = if source.synced { Availability::Served } else { Availability::Syncing };
+        let saw = std::mem::replace(&mut source.availability, sees);
+        source.last_sync = Some(now);
+        source.failing_since = None;
+        source.backoff_seconds = 0.0;
+        if saw != sees {
+            self.sight = Stamp::fresh();
+        }
+    }
 }
 
-fn alive(source: &mut SourceStatus, now: Time) {
-    source.availability = if source.synced { Availability::Served } else { Availability::Syncing };
-    source.last_sync = Some(now);
-    source.failing_since = None;
-    source.backoff_seconds = 0.0;
+/// What was read of a world, and what was there to read.
+#[derive(Clone, Debug)]
+pub struct Extract {
+    sight: Stamp,
+    kinds: Vec<(Kind, Stamp)>,
 }
 
 #[cfg(test)]

@@ -46,12 +46,12 @@ impl Findings {
     pub(super) fn update(
         &mut self,
         signal: &Signal,
-        verdicts: Vec<Verdict>,
+        verdicts: &[Verdict],
         now: Time,
         impatient: bool,
     ) -> Vec<Notice> {
         let mut notices = Vec::new();
-        for track in self.of(signal) {
+        for (_, track) in self.tracks.range_mut(first(signal.name)..).take_while(of(signal.name)) {
             track.missed += 1;
         }
         for verdict in verdicts {
@@ -69,49 +69,54 @@ impl Findings {
             let held =
                 impatient && verdict.since.is_none() || now.duration_since(since) >= verdict.dwell;
             let since = track.told.as_ref().map_or(since, |told| told.since.min(since));
-            let finding = finding(id, signal, verdict, since);
             if track.told.is_some() {
-                track.told = Some(finding);
+                track.told = Some(finding(id, signal, verdict, since));
             } else if held {
+                let finding = finding(id, signal, verdict, since);
                 notices.push(Notice::FindingOpened(finding.clone()));
                 track.told = Some(finding);
             }
         }
-        let name = Text::from(signal.name);
-        self.tracks.retain(|key, track| {
-            let over = key.signal == name
-                && track.missed >= if track.told.is_some() { CLEAR_TICKS } else { 1 };
-            if over && let Some(told) = track.told.take() {
-                notices.push(Notice::FindingClosed(told));
-            }
-            !over
-        });
+        let tracks = self.tracks.range(first(signal.name)..);
+        let over: Vec<Key> = (tracks.take_while(of(signal.name)))
+            .filter(|(_, t)| t.missed >= if t.told.is_some() { CLEAR_TICKS } else { 1 })
+            .map(|(key, _)| key.clone())
+            .collect();
+        let told = over.iter().filter_map(|key| self.tracks.remove(key)?.told);
+        notices.extend(told.map(Notice::FindingClosed));
         notices
     }
 
     /// The open findings of a signal.
     pub(super) fn open(&self, signal: &str) -> impl Iterator<Item = &Finding> {
-        let tracks = self.tracks.iter().filter(move |(key, _)| key.signal == signal);
+        let tracks = self.tracks.range(first(signal)..).take_while(of(signal));
         tracks.filter_map(|(_, track)| track.told.as_ref())
-    }
-
-    fn of(&mut self, signal: &Signal) -> impl Iterator<Item = &mut Track> {
-        let name = Text::from(signal.name);
-        self.tracks.iter_mut().filter(move |(key, _)| key.signal == name).map(|(_, t)| t)
     }
 }
 
-fn finding(id: String, signal: &Signal, verdict: Verdict, since: Time) -> Finding {
+/// No key of the signal comes before it.
+fn first(signal: &str) -> Key {
+    let none = Text::default;
+    let subject = Subject { api_version: none(), kind: none(), namespace: none(), name: none() };
+    Key { signal: signal.into(), subject, reason: none(), labels: Labels::default() }
+}
+
+/// Whether a track is of the signal.
+fn of<T>(signal: &str) -> impl Fn(&(&Key, T)) -> bool {
+    move |(key, _)| key.signal == signal
+}
+
+fn finding(id: String, signal: &Signal, verdict: &Verdict, since: Time) -> Finding {
     Finding {
         id,
         layer: signal.layer,
         signal: signal.name.into(),
-        message: words(&verdict),
-        subject: verdict.subject,
+        message: words(verdict),
+        subject: verdict.subject.clone(),
         severity: verdict.severity,
         since,
         reason: verdict.reason.into(),
-        labels: verdict.labels,
+        labels: verdict.labels.clone(),
     }
 }
 
@@ -181,7 +186,7 @@ mod tests {
     fn a_state_is_told_once_when_it_has_held_for_its_dwell() {
         let mut findings = Findings::default();
         let told: Vec<usize> = (0..8)
-            .map(|i| opened(&findings.update(&SIGNAL, vec![verdict(None)], at(i * 15), false)))
+            .map(|i| opened(&findings.update(&SIGNAL, &[verdict(None)], at(i * 15), false)))
             .collect();
         assert_eq!(told, [0, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(findings.open(SIGNAL.name).count(), 1);
@@ -190,25 +195,25 @@ mod tests {
     #[test]
     fn the_servers_time_counts_where_there_is_one() {
         let mut findings = Findings::default();
-        let notices = findings.update(&SIGNAL, vec![verdict(Some(at(900)))], at(1000), false);
+        let notices = findings.update(&SIGNAL, &[verdict(Some(at(900)))], at(1000), false);
         assert_eq!(opened(&notices), 1);
         assert_eq!(findings.open(SIGNAL.name).next().unwrap().since, at(900));
     }
 
     #[test]
     fn a_single_look_tells_what_has_no_start_at_once() {
-        let notices = Findings::default().update(&SIGNAL, vec![verdict(None)], at(1000), true);
+        let notices = Findings::default().update(&SIGNAL, &[verdict(None)], at(1000), true);
         assert_eq!(opened(&notices), 1);
     }
 
     #[test]
     fn a_state_is_over_after_two_ticks_without_it() {
         let mut findings = Findings::default();
-        findings.update(&SIGNAL, vec![verdict(Some(at(0)))], at(100), false);
-        assert!(findings.update(&SIGNAL, vec![], at(115), false).is_empty());
-        findings.update(&SIGNAL, vec![verdict(Some(at(0)))], at(130), false);
-        assert!(findings.update(&SIGNAL, vec![], at(145), false).is_empty());
-        let notices = findings.update(&SIGNAL, vec![], at(160), false);
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], at(100), false);
+        assert!(findings.update(&SIGNAL, &[], at(115), false).is_empty());
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], at(130), false);
+        assert!(findings.update(&SIGNAL, &[], at(145), false).is_empty());
+        let notices = findings.update(&SIGNAL, &[], at(160), false);
         assert!(matches!(&notices[..], [Notice::FindingClosed(f)] if f.since == at(0)));
         assert_eq!(findings.open(SIGNAL.name).count(), 0);
     }

@@ -3,10 +3,12 @@
 mod budget;
 mod findings;
 mod health;
+mod memory;
 mod sight;
 
 use std::collections::BTreeMap;
 
+use hashbrown::HashMap;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +16,10 @@ use crate::baselines::{Baselines, Circumstances};
 use crate::config::Settings;
 use crate::detectors::{Bounds, Detectors};
 use crate::layers;
-use crate::model::finding::{Finding, Verdicts};
+use crate::model::finding::Finding;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::reading::{Label, Labels, Reading, Readings, SeriesKey};
+use crate::model::reading::{Readings, SeriesKey};
 use crate::model::record::{Object, Time};
 use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
 use crate::model::signal::{Observation, Profile, Read, Signal};
@@ -26,6 +28,7 @@ use crate::model::view::View;
 use crate::model::world::{Delta, World};
 
 use findings::Findings;
+use memory::{Basis, Memory, Said};
 
 /// How long after a list was completed its numbers may still jump for reasons of ours: rates and bands wait.
 const SETTLING: SignedDuration = SignedDuration::from_secs(30);
@@ -35,11 +38,15 @@ const SETTLING: SignedDuration = SignedDuration::from_secs(30);
 pub struct Pipeline {
     settings: Settings,
     signals: Vec<&'static Signal>,
+    kinds: Vec<Kind>,
     impatient: bool,
     state: State,
     relists: u64,
     settled_at: Option<Time>,
     dropped_events: u64,
+    memory: Memory,
+    /// How many totals there were when all were about something, and what that rests on.
+    totals: Option<(usize, Basis)>,
 }
 
 /// What survives a restart.
@@ -61,15 +68,19 @@ impl Pipeline {
                 && !settings.disabled_signals.iter().any(|name| name == signal.name)
         };
         let own = settings.prometheus.signals.iter().copied();
-        let signals = layers::signals().chain(own).filter(enabled).collect();
+        let signals: Vec<_> = layers::signals().chain(own).filter(enabled).collect();
+        let kinds = sight::kinds_of(&signals, &settings.opted());
         Self {
             settings,
             signals,
+            kinds,
             impatient: false,
             state,
             relists: 0,
             settled_at: None,
             dropped_events: 0,
+            memory: Memory::default(),
+            totals: None,
         }
     }
 
@@ -104,7 +115,13 @@ impl Pipeline {
     /// The kinds that the enabled signals read.
     #[must_use]
     pub fn kinds(&self) -> Vec<Kind> {
-        sight::kinds_of(&self.signals, &self.settings.opted())
+        self.kinds.clone()
+    }
+
+    /// Forgets what was read at ticks before: everything is read anew at the next. Says nothing else.
+    pub fn forget(&mut self) {
+        self.memory.forget();
+        self.totals = None;
     }
 
     /// Takes a change in: what it tells is counted, then the world holds it. A late or repeated change counts nothing.
@@ -148,24 +165,24 @@ impl Pipeline {
     /// Whether every reachable source has synced.
     #[must_use]
     pub fn ready(&self, world: &World) -> bool {
-        sight::ready(&self.kinds(), world)
+        sight::ready(&self.kinds, world)
     }
 
     /// Reads the world at `now`.
     pub fn step(&mut self, world: &World, now: Time) -> Report {
-        let kinds = self.kinds();
-        let ready = sight::ready(&kinds, world);
-        let settled = self.settle(world, &kinds, ready, now);
+        let ready = sight::ready(&self.kinds, world);
+        let settled = self.settle(world, ready, now);
         let view = View::new(world, now);
         if ready {
             self.drop_totals_of_the_gone(&view);
         }
         let mut notices = Vec::new();
         let mut signals: Vec<SignalReport> = Vec::with_capacity(self.signals.len());
-        for signal in self.signals.clone() {
+        for place in 0..self.signals.len() {
+            let signal = self.signals[place];
             let series = match sight::absence(signal, world, now) {
                 Some((kind, reason)) => Series::Absent { kind, reason },
-                None => self.read(signal, &view, &mut notices),
+                None => self.read(place, signal, &view, &mut notices),
             };
             signals.push(SignalReport { signal, series });
         }
@@ -186,21 +203,23 @@ impl Pipeline {
             bands: detectors.bands(),
             scores: detectors.scores(),
             notices,
-            sources: kinds.iter().map(|k| (*k, world.source(*k), world.count(*k))).collect(),
+            sources: self.kinds.iter().map(|k| (*k, world.source(*k), world.count(*k))).collect(),
             myself: SelfReport {
                 series: signals.iter().map(|s| count(&s.series)).sum(),
                 baselines: self.state.baselines.len(),
                 dropped_series: dropped_series + self.state.baselines.dropped(),
                 dropped_events: self.dropped_events,
                 ready,
+                rarities: detectors.rarities(),
             },
             signals,
         }
     }
 
     /// Whether numbers may be judged: not right after a list, when they jump for reasons of ours.
-    fn settle(&mut self, world: &World, kinds: &[Kind], ready: bool, now: Time) -> bool {
-        let relists = kinds.iter().filter_map(|k| world.source_ref(*k)).map(|s| s.relists).sum();
+    fn settle(&mut self, world: &World, ready: bool, now: Time) -> bool {
+        let relists =
+            self.kinds.iter().filter_map(|k| world.source_ref(*k)).map(|s| s.relists).sum();
         if !ready || self.settled_at.is_none() || relists != self.relists {
             self.relists = relists;
             self.settled_at = Some(now + SETTLING);
@@ -212,20 +231,32 @@ impl Pipeline {
     }
 
     fn drop_totals_of_the_gone(&mut self, view: &View<'_>) {
-        let signals = &self.signals;
-        self.state.tallies.retain(|key| {
-            let signal = signals.iter().find(|s| key.signal == s.name);
-            signal.is_none_or(|s| view.is_about_something(s, &key.labels))
+        let tallies = &mut self.state.tallies;
+        // Between ticks totals only come.
+        if self.totals.as_ref().is_some_and(|(n, basis)| *n == tallies.len() && basis.holds(view)) {
+            return;
+        }
+        let signals: HashMap<&str, &Signal> = self.signals.iter().map(|s| (s.name, *s)).collect();
+        let (basis, ()) = Basis::of(view, || {
+            tallies.retain(|key| {
+                let signal = signals.get(key.signal.as_str());
+                signal.is_none_or(|s| view.is_about_something(s, &key.labels))
+            });
         });
+        self.totals = Some((tallies.len(), basis));
     }
 
-    fn read(&mut self, signal: &Signal, view: &View<'_>, notices: &mut Vec<Notice>) -> Series {
-        match signal.read {
-            Read::Rule(read) => {
-                let mut verdicts = Verdicts::default();
-                read(view, &mut verdicts);
+    fn read(
+        &mut self,
+        place: usize,
+        signal: &Signal,
+        view: &View<'_>,
+        notices: &mut Vec<Notice>,
+    ) -> Series {
+        match self.memory.said(place, signal, view) {
+            Some(Said::Verdicts(verdicts)) => {
                 let findings = &mut self.state.findings;
-                notices.extend(findings.update(signal, verdicts.0, view.now, self.impatient));
+                notices.extend(findings.update(signal, verdicts, view.at(), self.impatient));
                 let mut counts = BTreeMap::new();
                 for finding in findings.open(signal.name) {
                     *counts.entry(finding.labels.clone()).or_insert(0_u64) += 1;
@@ -236,24 +267,23 @@ impl Pipeline {
                 }
                 Series::Values(readings.into_sorted())
             }
-            Read::Gauge(read) => {
-                let mut readings = Readings::default();
-                read(view, &mut readings);
-                Series::Values(readings.into_sorted())
-            }
-            Read::Query(_) => Series::Values(answers(signal, view)),
-            Read::Counter => {
-                let mut readings = Readings::default();
-                for (labels, total) in self.state.tallies.counters(signal) {
-                    readings.push(labels.clone(), total as f64);
-                }
-                Series::Values(readings.into_sorted())
-            }
-            Read::Histogram(_) => {
-                let histograms = self.state.tallies.histograms(signal);
-                Series::Histograms(histograms.map(|(l, h)| (l.clone(), h.clone())).collect())
-            }
+            Some(Said::Readings(readings)) => Series::Values(readings.clone()),
+            None => self.totals_of(signal),
         }
+    }
+
+    /// What has been counted for a signal.
+    fn totals_of(&self, signal: &Signal) -> Series {
+        let tallies = &self.state.tallies;
+        if matches!(signal.read, Read::Histogram(_)) {
+            let histograms = tallies.histograms(signal);
+            return Series::Histograms(histograms.map(|(l, h)| (l.clone(), h.clone())).collect());
+        }
+        let mut readings = Readings::default();
+        for (labels, total) in tallies.counters(signal) {
+            readings.push(labels.clone(), total as f64);
+        }
+        Series::Values(readings.into_sorted())
     }
 
     /// Holds each family and the whole to their budgets, and says how many series were folded into another or left out.
@@ -287,11 +317,12 @@ impl Pipeline {
             settings: &self.settings.baseline,
             limit: self.settings.limits.baselines,
         };
+        let mut judge = baselines.tick(at);
         for report in signals.iter().filter(|s| s.signal.profile != Profile::None) {
             let Series::Values(readings) = &report.series else { continue };
             let signal = report.signal;
             let watched = |key: &SeriesKey| detectors.is_open(key);
-            let expectations = baselines.judge(signal, readings, at, watched);
+            let expectations = judge.judge(signal, readings, watched);
             judged.extend(expectations.into_iter().map(|(key, e)| (key, signal, e)));
         }
         let bounds = Bounds {
@@ -320,20 +351,6 @@ impl Pipeline {
         });
         findings
     }
-}
-
-/// What a query's last answer says. Series that the signal's labels do not tell apart count with the largest.
-fn answers(signal: &Signal, view: &View<'_>) -> Vec<Reading> {
-    let answer = view.world.scrapes(Kind::PrometheusQuery).and_then(|s| s.get("", signal.name));
-    let mut values: BTreeMap<Labels, f64> = BTreeMap::new();
-    for sample in answer.iter().flat_map(|a| a.samples.iter()).filter(|s| s.value.is_finite()) {
-        let label = |name: &&str| sample.labels.get(name).map_or_else(|| "".into(), Label::from);
-        let held = values.entry(Labels::new(signal.labels.iter().map(label)));
-        held.and_modify(|v| *v = v.max(sample.value)).or_insert(sample.value);
-    }
-    let mut readings = Readings::default();
-    values.into_iter().for_each(|(labels, value)| readings.push(labels, value));
-    readings.into_sorted()
 }
 
 fn signed(duration: std::time::Duration) -> SignedDuration {

@@ -136,6 +136,12 @@ pub(crate) const HOUSE: &[(&str, i64, &[Row])] = &[
     ),
 ];
 
+/// Whether what runs in this namespace of the house is used by all others, so that its faults show anywhere.
+#[must_use]
+pub fn serves_everybody(namespace: &str) -> bool {
+    matches!(namespace, "kube-system" | "platform")
+}
+
 /// Teams that fill a cluster larger than the house: founded this many days ago, with these workloads.
 const TEAM_AGE: i64 = 9;
 const TEAM: &[Row] = &[
@@ -184,8 +190,7 @@ const fn size(role: &Role) -> u32 {
 fn tenant(ns: &str, days_old: i64, rows: &[Row], growth: f64, chance: Chance) -> Tenant {
     let grown = |replicas: u32| ((f64::from(replicas) * growth).round() as u32).max(1);
     let apps = rows.iter().map(|(name, role, milli_cpu, memory_mebi)| {
-        let host =
-            if matches!(ns, "kube-system" | "platform") { OTHER_REGISTRY } else { OWN_REGISTRY };
+        let host = if serves_everybody(ns) { OTHER_REGISTRY } else { OWN_REGISTRY };
         let mut draw = chance.of("tag", &format!("{ns}/{name}"));
         let tag = format!("{}.{}.{}", draw.between(1, 5), draw.between(0, 20), draw.between(0, 9));
         let role = match role {

@@ -23,19 +23,19 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use tokio::sync::watch::Sender;
-
 pub use self::api::{ApiServer, ResponseBody};
 pub use self::faults::{Class, Fault, FaultKind, UnknownFault, all as faults};
-pub use self::layout::Shape;
-pub use self::scenario::{Expected, Planned, Scenario};
+pub use self::layout::{Shape, serves_everybody};
+pub use self::scenario::{Expected, Planned, Scenario, ScenarioError, Set};
 pub use self::script::FaultNotice;
-use self::shared::Shared;
+use self::shared::{Pulses, Shared};
 use crate::clock::Clock;
+use jiff::Timestamp;
 
-/// How far apart in virtual time the cluster is looked after while it runs, and how far apart at least in real time.
+/// How far apart in virtual time the cluster is looked after while it runs, at least and at most.
 const STEP: Duration = Duration::from_millis(250);
+const LONGEST_STEP: Duration = Duration::from_secs(5);
+/// How far apart at least by the runtime's timers.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
 
 type Listener = Box<dyn Fn(&FaultNotice) + Send + Sync>;
@@ -43,7 +43,7 @@ type Listener = Box<dyn Fn(&FaultNotice) + Send + Sync>;
 /// A simulated cluster, with its API.
 pub struct Cluster {
     shared: Arc<Shared>,
-    pulse: Sender<u64>,
+    pulses: Pulses,
     clock: Clock,
     listeners: Mutex<Vec<Listener>>,
 }
@@ -64,8 +64,8 @@ impl Cluster {
     fn with_memory(shape: Shape, scenario: Scenario, clock: Clock, memory: usize) -> Self {
         let mut sim = founding::found(shape, clock.now().as_millisecond(), memory);
         script::play(&mut sim, scenario);
-        let (shared, pulse) = Shared::new(sim);
-        Self { shared: Arc::new(shared), pulse, clock, listeners: Mutex::default() }
+        let (shared, pulses) = Shared::new(sim);
+        Self { shared: Arc::new(shared), pulses, clock, listeners: Mutex::default() }
     }
 
     /// Has `listener` told of every fault that begins or is repaired from here on. It is called between steps, so it
@@ -88,12 +88,13 @@ impl Cluster {
 
     /// Lives until `now`. Going back does nothing.
     pub fn advance_to(&self, now: Timestamp) {
-        let notices = {
+        let (notices, newest, now) = {
             let mut state = self.shared.lock();
             state.sim.advance(now.as_millisecond());
-            script::take_notices(&mut state.sim)
+            let notices = script::take_notices(&mut state.sim);
+            (notices, state.sim.store.newest(), state.sim.now)
         };
-        self.pulse.send_modify(|beat| *beat += 1);
+        self.pulses.beat(newest, now);
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for notice in &notices {
             listeners.iter().for_each(|tell| tell(notice));
@@ -103,9 +104,18 @@ impl Cluster {
     /// Follows the clock for as long as it is polled.
     pub async fn run(self: Arc<Self>) {
         loop {
-            self.advance_to(self.clock.now());
-            tokio::join!(self.clock.sleep(STEP), tokio::time::sleep(LEAST_PAUSE));
+            let now = self.clock.now();
+            self.advance_to(now);
+            let step = self.idle_after(now).clamp(STEP, LONGEST_STEP);
+            tokio::join!(self.clock.sleep(step), tokio::time::sleep(LEAST_PAUSE));
         }
+    }
+
+    /// For how long nothing happens after `now`.
+    fn idle_after(&self, now: Timestamp) -> Duration {
+        let next = self.shared.lock().sim.queue.next();
+        let idle = next.map_or(i64::MAX, |at| at.saturating_sub(now.as_millisecond()));
+        Duration::from_millis(u64::try_from(idle).unwrap_or(0))
     }
 }
 

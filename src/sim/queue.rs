@@ -32,6 +32,11 @@ impl<T: Ord + Clone> Queue<T> {
         self.by_time.insert(place, task);
     }
 
+    /// When the next task is due.
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.by_time.keys().next().map(|(at, _)| *at)
+    }
+
     /// The next task due at or before `until`, with its time.
     pub(crate) fn pop(&mut self, until: Moment) -> Option<(Moment, T)> {
         let entry = self.by_time.first_entry()?;

@@ -1,5 +1,7 @@
 //! What happens in the cluster, when, and what must be found? A timeline of faults and of plain changes.
 
+mod read;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,6 +9,8 @@ use serde_json::Value;
 use super::faults::{self, Class, Fault, UnknownFault};
 use super::kind::Kind;
 use super::store::Key;
+
+pub use read::ScenarioError;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -43,6 +47,32 @@ impl Planned {
             _ => None,
         }
     }
+
+    /// When it is over.
+    fn ends(&self) -> Duration {
+        self.at + self.fault().map_or(Duration::ZERO, |(_, lasts)| lasts)
+    }
+}
+
+/// What a scenario's scores are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Set {
+    /// Thresholds may be chosen by them.
+    #[default]
+    Tuning,
+    /// They are only ever looked at.
+    HeldOut,
+}
+
+impl Set {
+    /// As files write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tuning => "tuning",
+            Self::HeldOut => "held-out",
+        }
+    }
 }
 
 /// Something that must be found, beside what the records of the faults say.
@@ -67,6 +97,8 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in one line.
     pub summary: String,
+    /// What its scores are for.
+    pub set: Set,
     /// What happens.
     pub timeline: Vec<Planned>,
     /// After this time everything happens again; `None` for once.
@@ -94,6 +126,7 @@ impl Scenario {
         Self {
             name: "healthy".to_owned(),
             summary: "nothing happens".to_owned(),
+            set: Set::Tuning,
             timeline: Vec::new(),
             every: None,
             expect: Vec::new(),
@@ -103,12 +136,13 @@ impl Scenario {
         }
     }
 
-    /// A scenario that is built in: `healthy`, `all`, or a single fault by name, again and again.
+    /// A scenario that is built in: `healthy`, `everyday`, `all`, or a single fault by name, again and again.
     pub fn builtin(name: &str) -> Result<Self, UnknownFault> {
         let name = name.to_owned();
         match name.as_str() {
             "healthy" => Ok(Self::healthy()),
             "all" => all(),
+            "everyday" => everyday(),
             fault => {
                 let fault = Fault::named(fault)?;
                 let lasts = Duration::from_secs(u64::from(fault.kind.lasts));
@@ -120,9 +154,26 @@ impl Scenario {
         }
     }
 
+    /// The same, with everything this much later.
+    #[must_use]
+    pub fn delayed(mut self, by: Duration) -> Self {
+        self.timeline.iter_mut().for_each(|planned| planned.at += by);
+        self.expect.iter_mut().for_each(|e| (e.after, e.by) = (e.after + by, e.by + by));
+        self.every = self.every.map(|every| every + by);
+        self.lasts = self.lasts.map(|lasts| lasts + by);
+        self
+    }
+
+    /// When everything of the first round is over.
+    #[must_use]
+    pub fn ends(&self) -> Duration {
+        let expected = self.expect.iter().map(|e| e.by);
+        self.timeline.iter().map(Planned::ends).chain(expected).max().unwrap_or_default()
+    }
+
     /// Every name that [`Self::builtin`] knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        ["all", "healthy"].into_iter().chain(faults::all().map(|kind| kind.name))
+        ["all", "everyday", "healthy"].into_iter().chain(faults::all().map(|kind| kind.name))
     }
 
     /// One line for each fault and change: when it comes and goes in each repetition, and what it is.
@@ -176,12 +227,26 @@ fn all() -> Result<Scenario, UnknownFault> {
         at += (lasts * 2 / 3).clamp(minutes(3), minutes(8));
     }
     let summary = "one fault after the other, of every layer".to_owned();
-    let ends = timeline.iter().map(|p| match &p.action {
-        Action::Fault { lasts, .. } => p.at + *lasts,
-        _ => p.at,
-    });
-    let every = ends.max().map(|end| end + minutes(10));
+    let every = timeline.iter().map(Planned::ends).max().map(|end| end + minutes(10));
     Ok(Scenario { name: "all".to_owned(), summary, timeline, every, ..Scenario::healthy() })
+}
+
+/// Everything that only looks wrong, one after the other.
+fn everyday() -> Result<Scenario, UnknownFault> {
+    let mut at = minutes(5);
+    let mut timeline = Vec::new();
+    for kind in faults::all().filter(|kind| kind.class == Class::Healthy) {
+        let lasts = Duration::from_secs(u64::from(kind.lasts));
+        let fault = Fault::named(kind.name)?;
+        // Work on machines comes one at a time; the rest overlaps a little, as it does.
+        let whole = fault.root().0 == "Node";
+        timeline.push(Planned { at, action: Action::Fault { fault, lasts } });
+        at += if whole { lasts } else { (lasts / 3).clamp(minutes(3), minutes(6)) };
+    }
+    let every = timeline.iter().map(Planned::ends).max().map(|end| end + minutes(10));
+    let summary = "what only looks wrong, one after the other".to_owned();
+    let name = "everyday".to_owned();
+    Ok(Scenario { name, summary, timeline, every, ..Scenario::healthy() })
 }
 
 #[cfg(test)]
@@ -204,11 +269,7 @@ mod tests {
     fn each_repetition_ends_before_the_next_begins() {
         for name in Scenario::names() {
             let scenario = Scenario::builtin(name).expect("a scenario");
-            let ends = scenario.timeline.iter().map(|p| match &p.action {
-                Action::Fault { lasts, .. } => p.at + *lasts,
-                _ => p.at,
-            });
-            let last = ends.max();
+            let last = scenario.timeline.iter().map(Planned::ends).max();
             assert!(last <= scenario.every.or(last), "{name}");
         }
     }

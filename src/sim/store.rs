@@ -118,6 +118,12 @@ impl Store {
         self.version
     }
 
+    /// The version of the newest change to each kind, in the order of [`Kind`].
+    pub(crate) fn newest(&self) -> Vec<u64> {
+        let newest = |t: &Table| t.log.back().map_or(t.forgotten, |c| c.version);
+        self.tables.iter().map(newest).collect()
+    }
+
     /// The object, if it is there.
     pub(crate) fn get(&self, kind: Kind, key: &Key) -> Option<&Arc<Value>> {
         self.tables[kind as usize].objects.get(key)

@@ -98,6 +98,7 @@ pub(super) async fn supervise(
         tokio::pin!(next);
         loop {
             tokio::select! {
+                biased;
                 () = &mut next => break,
                 () = out.closed() => return,
                 Some(ended) = followers.join_next() => match ended {

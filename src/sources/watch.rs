@@ -7,8 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use kube::core::{ApiResource, PartialObjectMeta};
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, DefaultBackoff, Event, InitialListStrategy, watcher};
+use kube::runtime::watcher::{self, Event, InitialListStrategy, watcher};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tracing::debug;
@@ -20,7 +19,7 @@ use super::raw::{self, Raw};
 use crate::model::kind::{Kind, Origin};
 use crate::model::record::Time;
 use crate::model::source::SourceNote;
-use crate::model::text::Interner;
+use crate::model::text::{Interner, stable_hash};
 use crate::model::world::Delta;
 
 /// Objects in a page of a list: a page is held three times while it is read.
@@ -28,6 +27,10 @@ pub(super) const PAGE: u32 = 250;
 
 /// Changes in one batch at most.
 const BATCH: usize = 256;
+
+/// How long is waited after a failure, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(800);
+const LAST_RETRY: Duration = Duration::from_secs(30);
 
 /// How long a watch runs before it is begun anew. Rights are checked only then, so it bounds how long a removed right
 /// goes unnoticed.
@@ -110,7 +113,7 @@ pub(super) async fn follow(
         api: 0,
         streaming: true,
         options,
-        backoff: DefaultBackoff::default(),
+        failures: 0,
         texts: Interner::default(),
         out,
     };
@@ -125,7 +128,8 @@ struct Follower {
     api: usize,
     streaming: bool,
     options: WatchOptions,
-    backoff: DefaultBackoff,
+    /// How many in a row.
+    failures: u32,
     texts: Interner,
     out: mpsc::Sender<Vec<Delta>>,
 }
@@ -268,8 +272,18 @@ impl Follower {
         if failure.is_standing() && self.apis.len() > 1 && self.api != 0 {
             return Duration::ZERO;
         }
-        let next = self.backoff.next().unwrap_or(self.options.slow_retry);
-        if failure.is_standing() { self.options.slow_retry } else { next }
+        self.failures += 1;
+        if failure.is_standing() { self.options.slow_retry } else { self.back_off() }
+    }
+
+    /// Twice as long after each failure in a row, and up to as long again, so that not all kinds come back at once. By
+    /// kind and time rather than by chance: in virtual time the same run waits as long.
+    fn back_off(&self) -> Duration {
+        let base = FIRST_RETRY * 2_u32.pow(self.failures.saturating_sub(1).min(10));
+        let base = base.min(LAST_RETRY);
+        let now = (self.options.now)().as_millisecond().to_le_bytes();
+        let spread = stable_hash([self.kind.name().as_bytes(), &now]) % 1000;
+        base + base * spread as u32 / 1000
     }
 
     fn take(&mut self, event: Event<Raw>, batch: &mut Vec<Delta>) {
@@ -280,14 +294,14 @@ impl Follower {
             }
             Event::Delete(raw) => batch.push(raw.delete(self.kind, &mut self.texts)),
             Event::InitDone => {
-                self.backoff.reset();
+                self.failures = 0;
                 batch.push(Delta::Synced(self.kind));
             }
         }
     }
 
     async fn alive(&mut self) -> bool {
-        self.backoff.reset();
+        self.failures = 0;
         send(&self.out, vec![Delta::Note(self.kind, SourceNote::Alive)]).await
     }
 

@@ -164,7 +164,7 @@ fn supply(view: &View<'_>, out: &mut Verdicts) {
         .counted_pods()
         .any(|(pod, _)| pod.condition("PodScheduled").is_some_and(|c| c.status == Status::False));
     let newest = |reasons: &[&str]| {
-        let from = view.now - STILL_SPEAKS;
+        let from = view.now() - STILL_SPEAKS;
         let told = |e: &&Event| reasons.contains(&e.reason.as_str()) && e.last >= from;
         view.world.events.iter().filter(told).max_by_key(|e| (e.last, e.meta.uid))
     };

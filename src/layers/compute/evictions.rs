@@ -122,7 +122,7 @@ fn evicting(view: &View<'_>, out: &mut Verdicts) {
     for (pod, _) in view.all_pods().filter(|(pod, _)| cause(pod) == Some("node_pressure")) {
         let at = pod.condition("DisruptionTarget").and_then(|c| c.since);
         let at = at.or_else(|| pod.containers.iter().find_map(|c| ended(&c.state))).or(pod.started);
-        if let Some(at) = at.filter(|at| view.age_seconds(*at) < 1800) {
+        if let Some(at) = at.filter(|at| view.is_younger(*at, 1800)) {
             nodes.entry((&pod.node, resource(pod))).or_default().push((at, pod));
         }
     }

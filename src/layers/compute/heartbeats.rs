@@ -52,7 +52,7 @@ const LATE_AFTER: i64 = 25;
 /// Seconds since each node's last renewal, as of the moment at which leases were last read.
 fn ages<'a>(view: &'a View<'_>) -> Vec<(&'a Node, i64)> {
     // Between two readings of the leases everybody ages; that is our doing, not theirs.
-    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now);
+    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now());
     let mut ages: Vec<(&Node, i64)> = (view.world.nodes.iter())
         .filter(|node| node.meta.deleting.is_none())
         .filter_map(|node| {

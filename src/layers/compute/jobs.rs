@@ -145,13 +145,13 @@ fn lateness(view: &View<'_>, cron: &CronJob) -> Option<(&'static str, Time, Stri
     // With `Forbid` a run that still goes on is what holds the next one back.
     let held_back = cron.forbids_overlap && cron.active > 0;
     let grace = SignedDuration::from_mins(2).max(period / 10);
-    if view.now > due + grace && !held_back {
+    if view.is_over(due + grace) && !held_back {
         return Some(("not_started", due, format!("was due at {due} and has not started")));
     }
     let succeeded = cron.last_succeeded.unwrap_or(cron.meta.created);
     // Runs that are not due say nothing (a weekend), nor do those that were not started (while it was suspended).
     let tried = cron.last_scheduled.is_some_and(|last| last > succeeded);
-    if tried && schedule.patience(succeeded).is_some_and(|until| view.now > until) {
+    if tried && schedule.patience(succeeded).is_some_and(|until| view.is_over(until)) {
         let told = match cron.last_succeeded {
             Some(then) => format!("last succeeded at {then}"),
             None => "has never succeeded".to_owned(),

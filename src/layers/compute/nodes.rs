@@ -144,7 +144,7 @@ pub(super) fn unready<'a>(view: &View<'_>, node: &'a Node) -> Option<&'a Conditi
     let ready = node.condition("Ready").filter(|c| c.status != Status::True)?;
     let created = node.meta.created.as_second();
     let never_was = ready.since.is_some_and(|since| since.as_second() <= created + FIRST_WORD);
-    (!never_was || view.age_of(node) >= JOINING).then_some(ready)
+    (!never_was || !view.is_younger(node.meta.created, JOINING)).then_some(ready)
 }
 
 fn not_ready(view: &View<'_>, out: &mut Verdicts) {

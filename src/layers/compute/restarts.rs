@@ -182,7 +182,7 @@ fn is_looping(view: &View<'_>, container: &Container) -> bool {
         ContainerState::Waiting { reason, .. } => reason == "CrashLoopBackOff",
         ContainerState::Running { since } => {
             let ended = container.last.as_ref().and_then(|last| last.finished);
-            let lately = |t| view.age_seconds(t) < RECOVERED_AFTER;
+            let lately = |t| view.is_younger(t, RECOVERED_AFTER);
             // A container that once ended three times in a year is no loop: the ends must be close.
             container.restarts >= 3
                 && !container.ready

@@ -203,9 +203,10 @@ const MOVES: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether a pod of the workload was made lately, or is going within its grace period.
 fn moves(view: &View<'_>, w: &Workload) -> bool {
-    let since = view.now - MOVES;
-    let step =
-        |pod: &Pod| pod.meta.created > since || pod.meta.deleting.is_some_and(|due| due > view.now);
+    let since = view.now() - MOVES;
+    let step = |pod: &Pod| {
+        pod.meta.created > since || pod.meta.deleting.is_some_and(|due| due > view.now())
+    };
     view.pods_of(&View::reference(w)).any(step)
 }
 

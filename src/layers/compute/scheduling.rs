@@ -130,7 +130,7 @@ fn node_comes(view: &View<'_>, pod: &Pod, refused: &Condition) -> bool {
     let last = said.filter(|event| answers.contains(&event.reason.as_str())).last();
     let since = refused.since.unwrap_or(pod.meta.created);
     last.is_some_and(|event| event.reason != "NotTriggerScaleUp")
-        && view.age_seconds(since) < NODE_COMES
+        && view.is_younger(since, NODE_COMES)
 }
 
 fn unschedulable(view: &View<'_>, out: &mut Verdicts) {

@@ -31,7 +31,7 @@ fn overdue(view: &View<'_>, out: &mut Verdicts) {
     let mut groups = Groups::default();
     for (pod, workload) in view.all_pods() {
         // The deletion's time is that of the request plus the grace period.
-        let Some(due) = pod.meta.deleting.filter(|due| view.now > *due) else { continue };
+        let Some(due) = pod.meta.deleting.filter(|due| view.is_over(*due)) else { continue };
         let reason = holder(view, pod);
         let words = match reason {
             "finalizer" => format!("held by {}", pod.meta.finalizers.join(", ")),

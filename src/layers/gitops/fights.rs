@@ -85,7 +85,7 @@ fn correction<'e>(object: &Resource, event: &'e Event) -> Option<&'e str> {
 /// How often an event occurred in the last hour, taken to be spread evenly over its time.
 fn within_an_hour(view: &View<'_>, event: &Event) -> u64 {
     let count = u64::from(event.count.max(1));
-    if event.first >= view.now - HOUR {
+    if event.first >= view.now() - HOUR {
         return count;
     }
     let seconds = u64::try_from(event.last.duration_since(event.first).as_secs()).unwrap_or(0);

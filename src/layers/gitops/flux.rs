@@ -14,7 +14,7 @@ use crate::model::record::{Event, Resource, Status, Time};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
-use crate::model::view::{STILL_SPEAKS, View};
+use crate::model::view::View;
 
 pub(super) static NOT_READY: Signal = Signal {
     block: "S7.10",
@@ -206,7 +206,7 @@ fn failure(view: &View<'_>, object: &Resource) -> Option<Failure> {
         Status::Unknown => {
             let failed = failed.filter(|e| KNOWN.iter().any(|(known, _)| e.reason == *known));
             let last = failed.max_by_key(|e| e.last)?;
-            let still = last.last >= view.now - STILL_SPEAKS;
+            let still = view.still_speaks(last);
             let told =
                 format!("{} ({}); it is being tried again", one_line(&last.note), last.reason);
             still.then(|| Failure { reason: last.reason.clone(), told, since: Some(begun(last)) })

@@ -129,7 +129,7 @@ fn pruned_by_argo(view: &View<'_>, app: &Resource, out: &mut Verdicts) {
     let waiting: Vec<_> = waiting.map(|r| (r.text("kind").as_str(), named(r))).collect();
     let operation = app.body.at("status.operationState");
     let at = operation.time("finishedAt").or_else(|| operation.time("startedAt"));
-    let lately = at.is_some_and(|at| at >= view.now - LATELY);
+    let lately = at.is_some_and(|at| at >= view.now() - LATELY);
     let gone = operation.items("syncResult.resources").iter();
     let gone = gone.filter(|r| lately && r.text("status") == "Pruned");
     let gone: Vec<_> = gone.map(|r| (r.text("kind").as_str(), named(r))).collect();

@@ -18,7 +18,7 @@ pub(super) fn forbidden(view: &View<'_>, app: &Resource) -> bool {
     let Some(project) = projects.next() else { return false };
     let all = project.body.items("spec.syncWindows").iter();
     let mine: Vec<_> = all.filter(|window| concerns(window, app)).collect();
-    let open = |w: &&Value| is_open(w, view.now);
+    let open = |w: &&Value| is_open(w, view.now());
     let of = |kind: &'static str| mine.iter().copied().filter(move |w| w.text("kind") == kind);
     of("deny").any(|w| open(&w)) || (of("allow").next().is_some() && !of("allow").any(|w| open(&w)))
 }

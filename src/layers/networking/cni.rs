@@ -60,7 +60,7 @@ static TIGERA_TABLE: &[Polarity] = &[
 fn node_down(view: &View<'_>, out: &mut Verdicts) {
     let serves = |n: &&Node| matches!(view.node_context(n), None | Some(NodeContext::Cordoned));
     for node in view.world.nodes.iter().filter(serves) {
-        if view.age_of(node) < NODE_START {
+        if view.is_younger(node.meta.created, NODE_START) {
             continue;
         }
         for (reason, since, message) in faults(node) {

@@ -12,7 +12,7 @@ use crate::model::record::{Event, Node, Resource, Status, Time, Uid};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::{Subject, WorkloadRef};
 use crate::model::text::Text;
-use crate::model::view::{STILL_SPEAKS, View, roll_up};
+use crate::model::view::{View, roll_up};
 
 pub(super) static DEGRADED: Signal = Signal {
     block: "S3.10",
@@ -134,7 +134,7 @@ fn config(view: &View<'_>, out: &mut Verdicts) {
         .world
         .events
         .iter()
-        .filter(|e| e.last >= view.now - STILL_SPEAKS)
+        .filter(|e| view.still_speaks(e))
         .filter_map(|e| Some((e, REPORTS.iter().find(|(name, _)| e.reason == *name)?.1)))
         .collect();
     events.sort_unstable_by_key(|(e, _)| (e.first, e.meta.uid));

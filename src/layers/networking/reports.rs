@@ -12,7 +12,7 @@ use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
-use crate::model::view::{STILL_SPEAKS, View};
+use crate::model::view::View;
 
 pub(super) static FAILING: Signal = Signal {
     block: "S3.16",
@@ -74,7 +74,7 @@ pub(super) fn about_services<'a>(
     table: &'static [(&'static str, &'static str)],
 ) -> BTreeMap<((Text, Text), &'static str), &'a Event> {
     let mut found: BTreeMap<_, &Event> = BTreeMap::new();
-    let recent = view.world.events.iter().filter(|e| e.last >= view.now - STILL_SPEAKS);
+    let recent = view.world.events.iter().filter(|e| view.still_speaks(e));
     for event in recent {
         let (Some(reason), about) = (report(event, table), &event.regarding) else { continue };
         let service = view.resource(Kind::Service, &about.namespace, &about.name);

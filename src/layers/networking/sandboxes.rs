@@ -11,7 +11,7 @@ use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
-use crate::model::view::{STILL_SPEAKS, View, roll_up};
+use crate::model::view::{View, roll_up};
 
 pub(super) static FAILURES: Signal = Signal {
     block: "S3.11",
@@ -112,7 +112,7 @@ fn blocked(view: &View<'_>, out: &mut Verdicts) {
     let by_node = waiting(view);
     for (name, pods) in &by_node {
         let Some(node) = view.world.nodes.get("", name) else { continue };
-        if pods.len() < 2 || view.age_of(node) < NODE_START {
+        if pods.len() < 2 || view.is_younger(node.meta.created, NODE_START) {
             continue;
         }
         let reason = most(pods);
@@ -138,7 +138,7 @@ fn blocked(view: &View<'_>, out: &mut Verdicts) {
 fn waiting<'a>(view: &'a View<'_>) -> BTreeMap<&'a Text, Vec<Waiting<'a>>> {
     let mut by_pod: BTreeMap<(&Text, &Text), Waiting<'a>> = BTreeMap::new();
     let mut events: Vec<&Event> = view.world.events.iter().filter(|e| is_report(e)).collect();
-    events.retain(|e| e.last >= view.now - STILL_SPEAKS);
+    events.retain(|e| view.still_speaks(e));
     events.sort_unstable_by_key(|e| (e.last, e.meta.uid));
     for event in events {
         let about = &event.regarding;

@@ -123,7 +123,7 @@ fn missing_port<'a>(service: &'a Resource, workloads: &[&Workload]) -> Option<&'
 fn changed_lately(view: &View<'_>, service: &Resource) -> Option<Time> {
     let last = service.meta.managers.iter().filter_map(|m| m.at).max()?;
     let after = last.as_second() - service.meta.created.as_second();
-    (after > 60 && view.age_seconds(last) <= LATELY).then_some(last)
+    (after > 60 && !view.is_older(last, LATELY)).then_some(last)
 }
 
 fn words(service: &Resource) -> String {

@@ -88,11 +88,11 @@ pub(super) fn outage(view: &View<'_>, service: &Resource) -> Option<Outage> {
         return None;
     }
     let starting = |w: &&Workload| {
-        view.age_seconds(w.meta.created) < START
+        view.is_younger(w.meta.created, START)
             || (w.strategy == Strategy::Recreate && view.in_rollout(w))
             || scaled_up(view, w, &pods)
     };
-    let young = |pod: &&Pod| view.age_of(*pod) < START;
+    let young = |pod: &&Pod| view.is_younger(pod.meta.created, START);
     let starts = match workloads.is_empty() {
         false => workloads.iter().all(starting),
         // Pods of a Job or of somebody's own kind.
@@ -113,7 +113,7 @@ fn scaled_up(view: &View<'_>, workload: &Workload, pods: &[&Pod]) -> bool {
     let scaled = workload.meta.managers.iter().filter(|m| m.subresource == "scale");
     let scaled = scaled.filter_map(|m| m.at).max();
     scaled.is_some_and(|at| {
-        view.age_seconds(at) < START && pods.iter().all(|pod| pod.meta.created >= at)
+        view.is_younger(at, START) && pods.iter().all(|pod| pod.meta.created >= at)
     })
 }
 

@@ -165,7 +165,7 @@ fn custom_metrics(view: &View<'_>, out: &mut Verdicts) {
 /// The age of each node's metrics when they were read.
 fn ages<'a>(view: &'a View<'_>) -> BTreeMap<&'a Text, i64> {
     let source = view.world.source_ref(Kind::NodeMetrics);
-    let read = source.and_then(|s| s.last_sync).unwrap_or(view.now);
+    let read = source.and_then(|s| s.last_sync).unwrap_or(view.now());
     let age = |m: &'a Resource| {
         let at = m.body.time("timestamp").unwrap_or(read);
         (&m.meta.name, (read.as_second() - at.as_second()).max(0))
@@ -177,7 +177,7 @@ fn ages<'a>(view: &'a View<'_>) -> BTreeMap<&'a Text, i64> {
 fn measurable<'a>(view: &'a View<'_>) -> impl Iterator<Item = &'a Node> {
     view.world.nodes.iter().filter(|n| {
         // The metrics of a node that has just come take a minute.
-        let grown = view.age_of(*n) > 120;
+        let grown = view.is_older(n.meta.created, 120);
         grown && n.condition("Ready").is_some_and(|c| c.status == Status::True)
     })
 }

@@ -49,7 +49,7 @@ fn blind(view: &View<'_>, out: &mut Verdicts) {
             Availability::Unreachable => {
                 ("unreachable", source.failing_since, source.message.clone())
             }
-            _ if source.is_stale(kind, view.now) => {
+            _ if source.is_stale(kind, view.now()) => {
                 let last = source.last_sync.map_or("the start".to_owned(), |at| at.to_string());
                 ("stale", source.last_sync, format!("nothing was heard of it since {last}"))
             }

@@ -74,7 +74,7 @@ fn is_gone(view: &View<'_>, holder: &str) -> bool {
 }
 
 fn stale(view: &View<'_>, out: &mut Verdicts) {
-    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now);
+    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now());
     for lease in view.resources(Kind::Lease).filter(|l| elects(l)) {
         let (Some(renewed), Some(lasts)) =
             (lease.body.time("spec.renewTime"), lease.body.number("spec.leaseDurationSeconds"))

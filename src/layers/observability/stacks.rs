@@ -118,7 +118,7 @@ fn loki(view: &View<'_>, out: &mut Verdicts) {
         let spare = SPARE.iter().any(|begin| component.starts_with(begin));
         let severity = if spare { Severity::Warning } else { Severity::Critical };
         // Loki reads its log of writes again before it is ready.
-        let young = view.age_seconds(workload.meta.created) < START;
+        let young = view.is_younger(workload.meta.created, START);
         let dwell = if young || view.in_rollout(workload) { START } else { 120 };
         out.push(verdict.severity(severity).dwell(dwell));
     }

@@ -10,7 +10,7 @@ use crate::model::layer::Layer;
 use crate::model::record::{Status, Time};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
-use crate::model::view::{STILL_SPEAKS, View};
+use crate::model::view::View;
 
 pub(super) static FAILING: Signal = Signal {
     block: "S5.2",
@@ -72,7 +72,7 @@ fn failing(view: &View<'_>, out: &mut Verdicts) {
     // The others only report; who has fallen silent has what it wants, or is gone.
     let others = ["StatefulSet", "DaemonSet", "Job"];
     for event in view.world.events.iter() {
-        let recent = event.last >= view.now - STILL_SPEAKS;
+        let recent = view.still_speaks(event);
         if recent && event.reason == "FailedCreate" && others.contains(&&*event.regarding.kind) {
             add(Some(event.first), &event.note);
         }

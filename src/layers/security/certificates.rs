@@ -47,7 +47,7 @@ pub(super) static UNHEALTHY: Signal = Signal {
 fn expiry(view: &View<'_>, out: &mut Readings) {
     for certificate in view.resources(Kind::Certificate) {
         if let Some(end) = certificate.body.time("status.notAfter") {
-            let left = end.as_second() - view.now.as_second();
+            let left = end.as_second() - view.now().as_second();
             let issuer = certificate.body.text("spec.issuerRef.name");
             let labels = labels![&certificate.meta.namespace, &certificate.meta.name, issuer];
             out.push(labels, left as f64);
@@ -90,7 +90,7 @@ fn running_out(view: &View<'_>, certificate: &Resource) -> Option<Fault> {
     const WEEK: i64 = 7 * 86_400;
     let body = &certificate.body;
     let end = body.time("status.notAfter")?;
-    let left = end.as_second() - view.now.as_second();
+    let left = end.as_second() - view.now().as_second();
     let fault = |reason, severity, since, message| {
         Some(Fault { reason, severity, since: Some(since), dwell: 0, message })
     };
@@ -100,19 +100,19 @@ fn running_out(view: &View<'_>, certificate: &Resource) -> Option<Fault> {
     }
     let renewal = body.time("status.renewalTime");
     // Whoever set a late renewal means it: until then all is as planned.
-    if renewal.is_some_and(|at| at > view.now) {
+    if renewal.is_some_and(|at| at > view.now()) {
         return None;
     }
     let life = lifetime(certificate);
     let soon = life.map_or(WEEK, |life| WEEK.min(life / 10));
     if left < soon {
-        let since = Time::from_second(end.as_second() - soon).unwrap_or(view.now);
+        let since = Time::from_second(end.as_second() - soon).unwrap_or(view.now());
         let message = format!("it runs out in {}{}", short_age(left), attempts(certificate));
         return fault("expires_soon", Severity::Critical, since, message);
     }
     let grace = life.map_or(3600, |life| (life / 20).max(3600));
     let late = Time::from_second(renewal?.as_second() + grace).ok()?;
-    if view.now <= late {
+    if view.now() <= late {
         return None;
     }
     let message = format!(

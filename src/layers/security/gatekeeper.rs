@@ -108,7 +108,7 @@ fn unhealthy(view: &View<'_>, out: &mut Verdicts) {
         judge_constraint(constraint, out);
     }
     // Every audit writes every constraint: the newest stands for all. Without any, audits are off.
-    if let Some(newest) = newest_audit(view).filter(|at| view.age_seconds(*at) > AUDIT_STOPPED) {
+    if let Some(newest) = newest_audit(view).filter(|at| view.is_older(*at, AUDIT_STOPPED)) {
         let message = format!("Gatekeeper's audits have stopped: the last was at {newest}");
         let verdict = Verdict::new(
             Subject::cluster(),

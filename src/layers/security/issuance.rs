@@ -141,7 +141,7 @@ fn is_over(view: &View<'_>, certificate: Option<&Resource>, since: Time) -> bool
             // cert-manager takes the time of the failure away with the next success.
             ready && !certificate.body.has("status.lastFailureTime")
         }
-        None => view.age_seconds(since) > 3600,
+        None => view.is_older(since, 3600),
     }
 }
 

@@ -151,7 +151,7 @@ fn updates(view: &View<'_>, out: &mut Verdicts) {
     for request in view.resources(Kind::UpdateRequest).filter(|r| r.meta.deleting.is_none()) {
         let reason = match request.body.text("status.state").as_str() {
             "Failed" => "update_failed",
-            "Pending" | "" if view.age_of(request) > 600 => "update_stuck",
+            "Pending" | "" if view.is_older(request.meta.created, 600) => "update_stuck",
             _ => continue,
         };
         let created = request.meta.created;
@@ -199,7 +199,7 @@ const ACTORS: [(&str, &str); 5] = [
 /// Policies that end in errors, by who tried them.
 fn errors(view: &View<'_>, out: &mut Verdicts) {
     let mut last: BTreeMap<(&'static str, &Text, &Text), &Event> = BTreeMap::new();
-    let from = view.now - STILL_SPEAKS;
+    let from = view.now() - STILL_SPEAKS;
     let told = view.world.events.iter().filter(|e| e.reason == "PolicyError" && e.last >= from);
     for event in told {
         let actor = ACTORS.iter().find(|(actor, _)| event.actor == *actor);

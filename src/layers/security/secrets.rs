@@ -106,7 +106,7 @@ fn overdue(view: &View<'_>, secret: &Resource) -> Option<(Time, Time)> {
     let last = body.time("status.refreshTime")?;
     // The controller spreads its work: a minute is nothing, whatever the interval.
     let due = Time::from_second(last.as_second() + (3 * interval).max(300)).ok()?;
-    (view.now > due).then_some((due, last))
+    (view.is_over(due)).then_some((due, last))
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ struct Held<'a> {
 
 fn stale(view: &View<'_>, out: &mut Verdicts) {
     // Between two readings of the leases all of them age; that is our doing, not theirs.
-    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now);
+    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now());
     let leases: Vec<Held<'_>> = (view.resources(Kind::Lease))
         .filter_map(|lease| {
             let (driver, role) = role(view, lease)?;

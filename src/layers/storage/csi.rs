@@ -110,8 +110,9 @@ fn known_drivers(world: &World) -> HashSet<&Text> {
 fn coverage(view: &View<'_>, readings: &mut Readings) {
     let mut counts: BTreeMap<(&Text, &Text), (u64, u64)> = BTreeMap::new();
     let drivers = known_drivers(view.world);
-    let old =
-        |node: &&Node| node.meta.deleting.is_none() && view.age_of(*node) > REGISTRATION_SECONDS;
+    let old = |node: &&Node| {
+        node.meta.deleting.is_none() && view.is_older(node.meta.created, REGISTRATION_SECONDS)
+    };
     for node in view.world.nodes.iter().filter(old) {
         for driver in &drivers {
             let (with, all) = counts.entry((driver, &node.zone)).or_default();
@@ -154,7 +155,7 @@ fn unregistered(view: &View<'_>, verdicts: &mut Verdicts) {
         let ready = node.condition("Ready").filter(|c| c.status == Status::True);
         let Some(ready) = ready else { continue };
         let since = ready.since.unwrap_or(node.meta.created).max(node.meta.created);
-        if has_driver(world, name, driver) || view.age_seconds(since) <= REGISTRATION_SECONDS {
+        if has_driver(world, name, driver) || !view.is_older(since, REGISTRATION_SECONDS) {
             continue;
         }
         let what = match need.reason {

@@ -106,9 +106,8 @@ fn report(world: &World, pod: &Pod, event: &Event) -> Option<Report> {
     };
     let words_of_csi =
         || event.note.contains("rpc error") || event.note.contains("kubernetes.io/csi");
-    let sees_volumes = world
-        .source_ref(Kind::PersistentVolume)
-        .is_some_and(|source| source.availability == Availability::Served);
+    let sees_volumes =
+        world.availability(Kind::PersistentVolume).is_some_and(|a| a == Availability::Served);
     if reason == ELSEWHERE {
         return None;
     }
@@ -176,7 +175,7 @@ const REPORTS_THAT_TELL: u32 = 2;
 fn failing(view: &View<'_>, verdicts: &mut Verdicts) {
     for (pod, workload) in view.counted_pods().filter(|(pod, _)| is_starting(pod)) {
         let meta = &pod.meta;
-        let (mut count, mut first) = (0, view.now);
+        let (mut count, mut first) = (0, view.now());
         let mut worst: Option<(usize, Report, &Event)> = None;
         let mut elsewhere = false;
         for event in view.recent_events(Kind::Pod, meta, STILL_SPEAKS) {

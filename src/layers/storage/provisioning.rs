@@ -72,7 +72,7 @@ const FAILURES_THAT_TELL: u32 = 3;
 /// The failures that the provisioner of a claim reports, once they are more than a stumble.
 pub(super) fn failures<'v>(view: &'v View<'_>, claim: &Claim) -> Option<Failures<'v>> {
     let mut classes: Vec<(&'static str, u32, &Event)> = Vec::new();
-    let (mut count, mut first) = (0, view.now);
+    let (mut count, mut first) = (0, view.now());
     let reports = view.recent_events(Kind::PersistentVolumeClaim, &claim.meta, STILL_SPEAKS);
     for event in reports.filter(|e| e.reason == "ProvisioningFailed" && !names_no_class(e)) {
         let class = fault(&event.note);

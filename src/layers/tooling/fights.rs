@@ -94,7 +94,7 @@ fn manual(view: &View<'_>, out: &mut Verdicts) {
             continue;
         }
         let Some((writer, at)) = last_writer(&workload.meta) else { continue };
-        let Some(reason) = person(&writer.name).filter(|_| view.age_seconds(at) < RECENT) else {
+        let Some(reason) = person(&writer.name).filter(|_| view.is_younger(at, RECENT)) else {
             continue;
         };
         let told = format!(

@@ -156,7 +156,7 @@ fn unused(view: &View<'_>, out: &mut Readings) {
         .collect();
     let mut namespaces: std::collections::BTreeMap<&Text, u64> = std::collections::BTreeMap::new();
     for map in view.resources(Kind::ConfigMap).filter(|m| generated(&m.meta.name)) {
-        let old = view.age_of(map) > LITTER;
+        let old = view.is_older(map.meta.created, LITTER);
         let litter = old && !named.contains(&(&map.meta.namespace, &map.meta.name));
         *namespaces.entry(&map.meta.namespace).or_default() += u64::from(litter);
     }

@@ -110,13 +110,18 @@ impl Object {
 }
 
 /// A record that a [`Store`](super::world::Store) can hold.
-pub trait Record {
+pub trait Record: Clone + PartialEq {
     /// What every object has.
     fn meta(&self) -> &Meta;
+    /// The same, to change.
+    fn meta_mut(&mut self) -> &mut Meta;
 }
 
 macro_rules! records {
-    ($($t:ty),*) => { $(impl Record for $t { fn meta(&self) -> &Meta { &self.meta } })* };
+    ($($t:ty),*) => { $(impl Record for $t {
+        fn meta(&self) -> &Meta { &self.meta }
+        fn meta_mut(&mut self) -> &mut Meta { &mut self.meta }
+    })* };
 }
 records!(
     Namespace,

@@ -22,12 +22,17 @@ impl View<'_> {
         window: SignedDuration,
     ) -> impl Iterator<Item = &Event> {
         let uid = meta.uid;
-        let from = self.now - window;
-        self.events(kind.name(), &meta.namespace, &meta.name).iter().copied().filter(move |event| {
+        self.events(kind.name(), &meta.namespace, &meta.name).filter(move |event| {
             let about = event.regarding.uid;
             let same = kind == Kind::Node || about == Uid::default() || about == uid;
-            same && event.last >= from
+            same && !self.is_over(event.last + window)
         })
+    }
+
+    /// Whether an event occurred within the last [`STILL_SPEAKS`].
+    #[must_use]
+    pub fn still_speaks(&self, event: &Event) -> bool {
+        !self.is_over(event.last + STILL_SPEAKS)
     }
 }
 

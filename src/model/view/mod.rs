@@ -2,150 +2,159 @@
 
 mod context;
 mod events;
+mod indexes;
 mod owners;
 mod population;
 mod resources;
 mod services;
 
-use hashbrown::{HashMap, HashSet};
+use std::cell::Cell;
 
-use super::kind::Kind;
-use super::record::{Event, Pod, Record, Resource, Time};
+use super::record::{Event, Pod, Record, Time};
 use super::subject::WorkloadRef;
 use super::text::Text;
 use super::world::World;
 
 pub use context::NodeContext;
 pub use events::STILL_SPEAKS;
+pub(super) use indexes::Indexes;
+use indexes::Pods;
 pub use owners::{job_workload, roll_up};
 pub use resources::Origin;
 pub use services::Endpoints;
 
-/// The world at one moment, indexed for reading. Built once a tick.
+/// The world at one moment, indexed for reading.
 #[derive(Debug)]
 pub struct View<'a> {
     /// The cluster.
     pub world: &'a World,
-    /// The moment.
-    pub now: Time,
-    pods: Vec<(&'a Pod, WorkloadRef)>,
-    by_workload: HashMap<WorkloadRef, Vec<usize>>,
-    by_node: HashMap<Text, Vec<usize>>,
-    by_claim: HashMap<(Text, Text), Vec<usize>>,
-    events: HashMap<(Text, Text, Text), Vec<&'a Event>>,
-    terminating: HashSet<Text>,
-    idle: HashSet<WorkloadRef>,
-    by_namespace: HashMap<Text, Vec<usize>>,
-    resources: HashMap<Kind, Vec<&'a Resource>>,
-    endpoints: HashMap<(Text, Text), Endpoints>,
+    now: Time,
+    /// Until when what was read stays as it is in a world that does; `None`: for good.
+    due: Cell<Option<Time>>,
 }
 
 impl<'a> View<'a> {
-    /// Indexes the world.
+    /// Looks at the world at this moment.
     #[must_use]
     pub fn new(world: &'a World, now: Time) -> Self {
-        let mut pods: Vec<(&Pod, WorkloadRef)> =
-            world.pods.iter().map(|pod| (pod, roll_up(world, pod))).collect();
-        // The order of objects must not matter to the outcome, nor to the words of a finding.
-        pods.sort_unstable_by(|(a, _), (b, _)| {
-            (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name))
-        });
-        let mut view = Self {
-            world,
-            now,
-            pods,
-            by_workload: HashMap::new(),
-            by_node: HashMap::new(),
-            by_claim: HashMap::new(),
-            events: HashMap::new(),
-            terminating: HashSet::new(),
-            idle: HashSet::new(),
-            by_namespace: HashMap::new(),
-            resources: HashMap::new(),
-            endpoints: HashMap::new(),
-        };
-        for (index, (pod, workload)) in view.pods.iter().enumerate() {
-            match view.by_workload.get_mut(workload) {
-                Some(members) => members.push(index),
-                None => {
-                    view.by_workload.insert(workload.clone(), vec![index]);
-                }
-            }
-            match view.by_namespace.get_mut(&pod.meta.namespace) {
-                Some(members) => members.push(index),
-                None => {
-                    view.by_namespace.insert(pod.meta.namespace.clone(), vec![index]);
-                }
-            }
-            if !pod.node.is_empty() {
-                view.by_node.entry(pod.node.clone()).or_default().push(index);
-            }
-            for claim in &pod.claims {
-                let key = (pod.meta.namespace.clone(), claim.clone());
-                view.by_claim.entry(key).or_default().push(index);
-            }
+        Self { world, now, due: Cell::new(None) }
+    }
+
+    /// The moment. Who asks for it may say something else at any other one; [`is_over`](View::is_over) and
+    /// [`is_older`](View::is_older) ask for less.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.due.set(Some(self.now));
+        self.now
+    }
+
+    /// Whether this time has passed.
+    #[must_use]
+    pub fn is_over(&self, time: Time) -> bool {
+        let over = self.now > time;
+        if !over {
+            self.changes_at(time);
         }
-        for event in world.events.iter() {
-            let about = &event.regarding;
-            let key = (about.kind.clone(), about.namespace.clone(), about.name.clone());
-            view.events.entry(key).or_default().push(event);
+        over
+    }
+
+    /// Whether something of this time is more than so many seconds old.
+    #[must_use]
+    pub fn is_older(&self, then: Time, seconds: i64) -> bool {
+        let from = then.as_second().saturating_add(seconds).saturating_add(1);
+        // In whole seconds, as ages are told.
+        let older = self.now.as_second() >= from && seconds >= 0 || seconds < 0;
+        if !older {
+            self.changes_at(Time::from_second(from).unwrap_or(Time::MAX));
         }
-        for events in view.events.values_mut() {
-            events.sort_unstable_by_key(|e| (e.last, e.meta.uid));
-        }
-        view.index_population();
-        view.index_resources();
-        view.index_endpoints();
-        view
+        older
+    }
+
+    /// Whether something of this time is less than so many seconds old.
+    #[must_use]
+    pub fn is_younger(&self, then: Time, seconds: i64) -> bool {
+        !self.is_older(then, seconds.saturating_sub(1))
+    }
+
+    /// Notes that something else may be said from this time on.
+    fn changes_at(&self, time: Time) {
+        let time = time.max(self.now);
+        self.due.set(Some(self.due.get().map_or(time, |due| due.min(time))));
+    }
+
+    /// Begins to note what is read, and until when it stays.
+    pub fn watch_reading(&self) {
+        self.due.set(None);
+        self.world.watch_reading();
+    }
+
+    /// From when on what was read may say something else, though the world does not change; `None`: never.
+    #[must_use]
+    pub fn due(&self) -> Option<Time> {
+        self.due.get()
+    }
+
+    /// The moment, for who keeps the books: it notes nothing.
+    #[must_use]
+    pub fn at(&self) -> Time {
+        self.now
+    }
+
+    fn pods(&self) -> &'a Pods {
+        self.world.indexes.pods(self.world)
     }
 
     /// Every pod with the workload that it is counted under, in the order of their names. For most signals
     /// [`counted_pods`](View::counted_pods) is the right one.
-    pub fn all_pods(&self) -> impl Iterator<Item = (&'a Pod, &WorkloadRef)> {
-        self.pods.iter().map(|(pod, workload)| (*pod, workload))
+    pub fn all_pods(&self) -> impl Iterator<Item = (&'a Pod, &'a WorkloadRef)> + use<'a> {
+        self.pods().all.iter().map(|(pod, workload)| (&**pod, workload))
     }
 
     /// The pods of a workload, all of them.
     pub fn pods_of(&self, workload: &WorkloadRef) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.at(self.by_workload.get(workload))
+        self.members(self.pods().by_workload.get(workload))
     }
 
     /// The pods bound to a node, all of them.
     pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.at(self.by_node.get(node))
+        self.members(self.pods().by_node.get(node))
     }
 
     /// The pods of a namespace, all of them.
     pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.at(self.by_namespace.get(namespace))
+        self.members(self.pods().by_namespace.get(namespace))
     }
 
     /// The pods that name a claim, all of them.
     pub fn pods_using(&self, namespace: &Text, claim: &Text) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.at(self.by_claim.get(&(namespace.clone(), claim.clone())))
+        self.members(self.pods().by_claim.get(&(namespace.clone(), claim.clone())))
     }
 
-    fn at<'s>(&'s self, indexes: Option<&'s Vec<usize>>) -> impl Iterator<Item = &'a Pod> + 's {
-        indexes.into_iter().flatten().map(|index| self.pods[*index].0)
+    fn members(&self, indexes: Option<&'a Vec<usize>>) -> impl Iterator<Item = &'a Pod> + use<'a> {
+        let all = &self.pods().all;
+        indexes.into_iter().flatten().map(|index| &*all[*index].0)
     }
 
     /// The events about an object, by their last time. The namespace of a cluster-scoped object is empty.
-    #[must_use]
-    pub fn events(&self, kind: &str, namespace: &Text, name: &Text) -> &[&'a Event] {
-        let key = (Text::from(kind), namespace.clone(), name.clone());
-        self.events.get(&key).map_or(&[], Vec::as_slice)
+    pub fn events(
+        &self,
+        kind: &str,
+        namespace: &Text,
+        name: &Text,
+    ) -> impl DoubleEndedIterator<Item = &'a Event> + use<'a> {
+        self.world.indexes.events(self.world, [kind, namespace, name]).iter().map(|event| &**event)
     }
 
     /// Whether any pod is counted under the workload.
     #[must_use]
     pub fn has_pods(&self, workload: &WorkloadRef) -> bool {
-        self.by_workload.contains_key(workload)
+        self.pods().by_workload.contains_key(workload)
     }
 
     /// Seconds from `then` to now; 0 for a time in the future.
     #[must_use]
     pub fn age_seconds(&self, then: Time) -> i64 {
-        (self.now.as_second() - then.as_second()).max(0)
+        (self.now().as_second() - then.as_second()).max(0)
     }
 
     /// The pod or other record's age in seconds.

@@ -1,6 +1,7 @@
 //! Which pods and workloads count? Those that are meant to run now.
 
 use super::View;
+use super::indexes::top_workloads;
 use crate::model::kind::Kind;
 use crate::model::reading::Labels;
 use crate::model::record::{Phase, Pod, Status, Workload};
@@ -10,19 +11,11 @@ use crate::model::subject::WorkloadRef;
 use crate::model::text::Text;
 
 impl<'a> View<'a> {
-    pub(super) fn index_population(&mut self) {
-        self.terminating = (self.world.namespaces.iter())
-            .filter(|n| n.terminating)
-            .map(|n| n.meta.name.clone())
-            .collect();
-        self.idle = self.top_workloads().filter(|w| w.desired == 0).map(Self::reference).collect();
-    }
-
     /// The pods that are meant to run now, with their workloads, in the order of their names.
     ///
     /// Left out: pods being deleted; succeeded ones; failed ones of a Job or after a disruption; gated ones; those of
     /// a terminating namespace or of a workload scaled to zero.
-    pub fn counted_pods(&self) -> impl Iterator<Item = (&'a Pod, &WorkloadRef)> {
+    pub fn counted_pods(&self) -> impl Iterator<Item = (&'a Pod, &'a WorkloadRef)> {
         self.all_pods().filter(|(pod, workload)| self.counts(pod, workload))
     }
 
@@ -37,22 +30,18 @@ impl<'a> View<'a> {
             && !failed_on_purpose
             && !pod.gated
             && !self.is_terminating(&pod.meta.namespace)
-            && !self.idle.contains(workload)
+            && !self.world.indexes.idle(self.world).contains(workload)
     }
 
     /// Whether a namespace is being deleted.
     #[must_use]
     pub fn is_terminating(&self, namespace: &Text) -> bool {
-        self.terminating.contains(namespace)
+        self.world.indexes.terminating(self.world).contains(namespace)
     }
 
     /// Deployments, StatefulSets, DaemonSets and ReplicaSets that no controller owns.
     pub fn top_workloads(&self) -> impl Iterator<Item = &'a Workload> {
-        let world = self.world;
-        (world.deployments.iter())
-            .chain(world.stateful_sets.iter())
-            .chain(world.daemon_sets.iter())
-            .chain(world.replica_sets.iter().filter(|w| w.meta.owner.is_none()))
+        top_workloads(self.world)
     }
 
     /// The top-most workloads that are meant to run pods now.
@@ -132,6 +121,6 @@ impl<'a> View<'a> {
     /// Whether the source of a kind follows the cluster.
     #[must_use]
     pub fn sees(&self, kind: Kind) -> bool {
-        self.world.source_ref(kind).is_some_and(|s| s.availability == Availability::Served)
+        self.world.availability(kind) == Some(Availability::Served)
     }
 }

@@ -7,21 +7,10 @@ use crate::model::source::Availability;
 use crate::model::world::Store;
 
 impl<'a> View<'a> {
-    pub(super) fn index_resources(&mut self) {
-        for kind in Kind::ALL {
-            let Some(store) = self.world.resources(*kind) else { continue };
-            let mut all: Vec<&Resource> = store.iter().collect();
-            all.sort_unstable_by(|a, b| {
-                (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name))
-            });
-            self.resources.insert(*kind, all);
-        }
-    }
-
     /// The objects of a kind that are not being deleted with their namespace, in the order of their names.
     pub fn resources(&self, kind: Kind) -> impl Iterator<Item = &'a Resource> + '_ {
-        let all = self.resources.get(&kind).map_or(&[][..], Vec::as_slice);
-        all.iter().copied().filter(|r| !self.is_terminating(&r.meta.namespace))
+        let all = self.world.indexes.resources(self.world, kind);
+        all.iter().map(|r| &**r).filter(|r| !self.is_terminating(&r.meta.namespace))
     }
 
     /// The objects of several kinds, kind by kind.
@@ -51,9 +40,8 @@ impl<'a> View<'a> {
     /// applicable rather than missing.
     #[must_use]
     pub fn is_served(&self, kind: Kind) -> bool {
-        self.world.source_ref(kind).is_some_and(|s| {
-            !matches!(s.availability, Availability::Absent | Availability::Disabled)
-        })
+        (self.world.availability(kind))
+            .is_some_and(|a| !matches!(a, Availability::Absent | Availability::Disabled))
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use hashbrown::HashMap;
+
 use super::View;
 use crate::model::kind::Kind;
 use crate::model::record::{Pod, Resource, Workload};
 use crate::model::selector;
 use crate::model::text::Text;
+use crate::model::world::World;
 
 /// The endpoints of a Service: each once, whatever the number of slices and address families.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,31 +26,38 @@ pub struct Endpoints {
     pub zones: std::collections::BTreeMap<Text, u32>,
 }
 
-impl<'a> View<'a> {
-    pub(super) fn index_endpoints(&mut self) {
-        for slice in self.world.slices.iter() {
-            let key = (slice.meta.namespace.clone(), slice.service.clone());
-            let service = self.endpoints.entry(key).or_default();
-            for endpoint in &slice.endpoints {
-                service.all.insert(endpoint.target.clone());
-                if endpoint.ready {
-                    if service.ready.insert(endpoint.target.clone()) {
-                        *service.zones.entry(endpoint.zone.clone()).or_default() += 1;
-                    }
-                    service.nodes.insert(endpoint.node.clone());
-                } else if endpoint.serving && endpoint.terminating {
-                    service.draining.insert(endpoint.target.clone());
+/// The endpoints of every Service, by its namespace and name.
+pub(super) fn endpoints(world: &World) -> HashMap<(Text, Text), Endpoints> {
+    let mut all: HashMap<(Text, Text), Endpoints> = HashMap::new();
+    for slice in world.slices.iter() {
+        let key = (slice.meta.namespace.clone(), slice.service.clone());
+        let service = all.entry(key).or_default();
+        for endpoint in &slice.endpoints {
+            service.all.insert(endpoint.target.clone());
+            if endpoint.ready {
+                if service.ready.insert(endpoint.target.clone()) {
+                    *service.zones.entry(endpoint.zone.clone()).or_default() += 1;
                 }
+                service.nodes.insert(endpoint.node.clone());
+            } else if endpoint.serving && endpoint.terminating {
+                service.draining.insert(endpoint.target.clone());
             }
         }
     }
+    all
+}
 
+impl<'a> View<'a> {
     /// The endpoints of a Service; none where it has no slice.
     #[must_use]
     pub fn endpoints(&self, namespace: &str, service: &str) -> Endpoints {
         // The map is small: one entry per Service.
         let key = (Text::from(namespace), Text::from(service));
-        self.endpoints.get(&key).cloned().unwrap_or_default()
+        self.all_endpoints().get(&key).cloned().unwrap_or_default()
+    }
+
+    fn all_endpoints(&self) -> &'a HashMap<(Text, Text), Endpoints> {
+        self.world.indexes.endpoints(self.world)
     }
 
     /// How many ready endpoints a Service has; `None` where there is no such Service, or it cannot be told: one
@@ -57,7 +67,7 @@ impl<'a> View<'a> {
         let found = self.resource(Kind::Service, namespace, service)?;
         let told = found.body.text("spec.type") != "ExternalName";
         let key = (Text::from(namespace), Text::from(service));
-        told.then(|| self.endpoints.get(&key).map_or(0, |e| e.ready.len()))
+        told.then(|| self.all_endpoints().get(&key).map_or(0, |e| e.ready.len()))
     }
 
     /// The pods that a Service selects; none for one without a selector.

@@ -30,7 +30,7 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 /// A watch in progress.
 struct Watch {
     shared: Arc<Shared>,
-    ticks: Receiver<u64>,
+    ticks: Receiver<()>,
     objects: Objects,
     /// Objects that are announced as if they were new, before any change.
     initial: VecDeque<Arc<Value>>,
@@ -58,7 +58,7 @@ pub(super) fn watch(
         return Err(Failure::new(422, "Invalid", text));
     }
     let timeout = query.number("timeoutSeconds")?.unwrap_or(DEFAULT_TIMEOUT);
-    let ticks = shared.ticks();
+    let ticks = shared.ticks(objects.served.kind);
     let state = shared.lock();
     let store = &state.sim.store;
     not_ahead(query, store.version())?;

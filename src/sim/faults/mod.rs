@@ -2,6 +2,7 @@
 //! and ended, what its root is, and what a watcher should tell of it. Only causes are scripted: effects follow.
 
 mod compute;
+mod healthy;
 mod means;
 mod storage;
 
@@ -97,7 +98,7 @@ pub enum UnknownFault {
 
 /// Every fault and every healthy disturbance, by layer.
 pub fn all() -> impl Iterator<Item = &'static FaultKind> {
-    [storage::FAULTS, compute::FAULTS].into_iter().flatten()
+    [storage::FAULTS, compute::FAULTS].into_iter().flatten().chain(healthy::all())
 }
 
 impl Fault {
@@ -130,6 +131,11 @@ impl Fault {
     #[must_use]
     pub fn parameter(&self, name: &str) -> &str {
         self.with.get(name).map_or("", String::as_str)
+    }
+
+    /// Its parameters with their values.
+    pub fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.with.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
     /// The root cause: its kind, its namespace (empty for cluster scope) and its name.

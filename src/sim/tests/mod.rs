@@ -1,5 +1,6 @@
 //! Does the simulated cluster behave like a real one, seen through its API?
 
+mod everyday;
 mod settled;
 mod watching;
 

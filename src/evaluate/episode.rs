@@ -1,0 +1,189 @@
+//! When was what wrong, and what may be told of it?
+
+use std::time::Duration;
+
+use crate::model::record::Time;
+use crate::model::subject::Subject;
+use crate::sim::{Class, Fault, Scenario, serves_everybody};
+
+use super::START;
+
+/// A fault that was told this long after its end still counts as told: bad states have dwells.
+const LATE: i64 = 5 * 60;
+/// For this long after the end of a fault its consequences are no false alarms: pods start, bands come back.
+const AFTERMATH: i64 = 30 * 60;
+
+/// Whatever goes wrong is reported, so these speak because of any fault.
+const ANY: [&str; 1] = ["observability_events_total"];
+
+/// One time that a fault, or a healthy disturbance, was there.
+#[derive(Clone, Debug)]
+pub struct Episode {
+    /// What.
+    pub fault: Fault,
+    /// Since when.
+    pub begin: Time,
+    /// Until when.
+    pub end: Time,
+}
+
+/// What a scenario does within `duration`, in order. What is cut short by the end counts until the end.
+#[must_use]
+pub(super) fn episodes(scenario: &Scenario, duration: Duration) -> Vec<Episode> {
+    let mut all = Vec::new();
+    let mut start = Duration::ZERO;
+    loop {
+        for planned in &scenario.timeline {
+            let Some((fault, lasts)) = planned.fault() else { continue };
+            let begin = start + planned.at;
+            if begin < duration {
+                let end = (begin + lasts).min(duration);
+                all.push(Episode { fault: fault.clone(), begin: after(begin), end: after(end) });
+            }
+        }
+        match scenario.every {
+            Some(every) if start + every < duration => start += every,
+            _ => break,
+        }
+    }
+    all.sort_by_key(|episode| episode.begin);
+    all
+}
+
+/// So long after the start of a play.
+pub(super) fn after(duration: Duration) -> Time {
+    START.checked_add(duration).unwrap_or(Time::MAX)
+}
+
+impl Episode {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        self.fault.kind.class == Class::Healthy
+    }
+
+    /// Whether something told at this time may tell of the fault itself.
+    pub(super) fn is_on(&self, at: Time) -> bool {
+        self.begin <= at && at.as_second() <= self.end.as_second() + LATE
+    }
+
+    /// Whether something told at this time may be a consequence.
+    pub(super) fn is_felt(&self, at: Time) -> bool {
+        self.begin <= at && at.as_second() <= self.end.as_second() + AFTERMATH
+    }
+
+    /// Whether this signal tells of the fault itself.
+    pub(super) fn is_told_by(&self, signal: &str) -> bool {
+        self.fault.kind.tells.contains(&signal)
+    }
+
+    /// Whether its record says that this signal tells of it or follows from it.
+    pub(super) fn is_named_for(&self, signal: &str) -> bool {
+        self.is_told_by(signal) || self.fault.kind.follows.contains(&signal)
+    }
+
+    /// Whether this signal may speak because of it.
+    pub(super) fn accounts_for(&self, signal: &str) -> bool {
+        self.is_named_for(signal) || !self.healthy() && ANY.contains(&signal)
+    }
+
+    /// Whether the subject is the fault's root, another object that it names, part of one of them, or the namespace or
+    /// cluster around them.
+    pub(super) fn is_about(&self, subject: &Subject) -> bool {
+        let (kind, namespace, name) = self.fault.root();
+        if subject.name.is_empty() {
+            return true;
+        }
+        if &*subject.kind == "Namespace" {
+            return namespace.is_empty() || self.named().any(|(ns, _)| *ns == *subject.name);
+        }
+        if namespace.is_empty() {
+            // A fault of the node or the class shows in whatever is on it.
+            return *subject.kind != *kind || name == *subject.name;
+        }
+        let part = |(ns, name): (&str, &str)| {
+            ns == &*subject.namespace && subject.name.as_str().contains(name)
+        };
+        subject.namespace.is_empty() || self.named().any(part)
+    }
+
+    /// Whether the subject is within reach of the fault: in the namespaces that it names, or anywhere if what fails
+    /// serves everybody.
+    pub(super) fn reaches(&self, subject: &Subject) -> bool {
+        let (_, root, _) = self.fault.root();
+        let namespace = match &*subject.kind {
+            "Namespace" => &subject.name,
+            _ => &subject.namespace,
+        };
+        // Every image comes from the same few registries.
+        let registry = self.fault.parameters().any(|(name, _)| name == "host");
+        root.is_empty()
+            || registry
+            || serves_everybody(&root)
+            || namespace.is_empty()
+            || self.named().any(|(ns, _)| ns == &**namespace)
+    }
+
+    /// Namespace and name of each object that the fault names.
+    fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fault.parameters().filter_map(|(_, value)| value.split_once('/'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::kind::Kind;
+
+    fn subject(kind: Kind, namespace: &str, name: &str) -> Subject {
+        Subject::new(kind, &namespace.into(), &name.into())
+    }
+
+    fn episode(name: &str) -> Episode {
+        let fault = Fault::named(name).expect("a fault");
+        Episode { fault, begin: START, end: after(Duration::from_mins(10)) }
+    }
+
+    #[test]
+    fn a_repeated_scenario_gives_an_episode_each_time() {
+        let scenario = Scenario::builtin("crashloop").expect("a scenario");
+        let all = episodes(&scenario, Duration::from_hours(2));
+        // 9 minutes, every 24, first at minute 2.
+        assert_eq!(all.len(), 5);
+        assert_eq!(all[1].begin, after(Duration::from_mins(26)));
+        assert_eq!(all[4].end, after(Duration::from_mins(107)));
+    }
+
+    #[test]
+    fn a_fault_is_about_what_it_names_and_what_is_around() {
+        let crash = episode("crashloop");
+        assert!(crash.is_about(&subject(Kind::Deployment, "payments", "gateway")));
+        assert!(crash.is_about(&Subject::cluster()));
+        assert!(crash.is_about(&subject(Kind::Namespace, "", "payments")));
+        assert!(!crash.is_about(&subject(Kind::Namespace, "", "shop")));
+        assert!(!crash.is_about(&subject(Kind::Deployment, "payments", "reconciler")));
+        assert!(crash.reaches(&subject(Kind::Deployment, "payments", "reconciler")));
+        assert!(!crash.reaches(&subject(Kind::Deployment, "shop", "cart")));
+    }
+
+    #[test]
+    fn the_claims_of_a_set_belong_to_it_and_a_lost_node_is_that_node() {
+        let storage = episode("storage");
+        let claim = subject(Kind::PersistentVolumeClaim, "shop", "data-sessions-3");
+        assert!(storage.is_about(&claim));
+        assert!(storage.reaches(&subject(Kind::Deployment, "media", "uploads")));
+        let node = episode("node-loss");
+        assert!(node.is_about(&subject(Kind::Node, "", "node-a1")));
+        assert!(!node.is_about(&subject(Kind::Node, "", "node-b1")));
+        assert!(node.is_about(&subject(Kind::Deployment, "shop", "cart")));
+    }
+
+    #[test]
+    fn what_is_over_is_felt_for_a_while() {
+        let crash = episode("crashloop");
+        assert!(crash.is_on(after(Duration::from_mins(14))));
+        assert!(!crash.is_on(after(Duration::from_mins(16))));
+        assert!(crash.is_felt(after(Duration::from_mins(39))));
+        assert!(!crash.is_felt(after(Duration::from_mins(41))));
+    }
+}

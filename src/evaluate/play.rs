@@ -1,0 +1,120 @@
+//! What would the daemon have said? All of it, from the API to the Report, on the embedded cluster in virtual time: days
+//! pass in seconds, and the same arguments give the same reports.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::runtime::Builder;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::daemon::{self, Ticker};
+use crate::model::report::Report;
+use crate::pipeline::{Pipeline, State};
+use crate::sim::{Cluster, Scenario, Shape};
+use crate::sources::{self, Connection, PrometheusError};
+
+/// When every play begins, so that it gives the same bytes on every day.
+pub const START: Timestamp = Timestamp::constant(1_772_420_400, 0);
+
+/// Why a play can't begin or go on.
+#[derive(Debug, Error)]
+pub enum PlayError {
+    /// The system gives no runtime.
+    #[error("could not start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The settings name a Prometheus that can't be asked.
+    #[error(transparent)]
+    Prometheus(#[from] PrometheusError),
+    /// A source or the cluster has ended, which neither ever should.
+    #[error("a source or the simulated cluster has ended unexpectedly")]
+    Ended,
+}
+
+/// Plays `duration` of virtual time from [`START`] and shows each tick's report to `observe`, from the first on, in
+/// which no source has synced yet (`report.myself.ready`).
+///
+/// Everything runs on this thread and waits for timers alone, which the runtime moves on when nobody has anything to
+/// do. State files and exports of `settings` are left out.
+pub fn play(
+    shape: Shape,
+    scenario: Scenario,
+    settings: &Settings,
+    duration: Duration,
+    observe: impl FnMut(&Report),
+) -> Result<(), PlayError> {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(PlayError::Runtime)?;
+    runtime.block_on(follow(shape, scenario, settings, duration, observe))
+}
+
+async fn follow(
+    shape: Shape,
+    scenario: Scenario,
+    settings: &Settings,
+    duration: Duration,
+    mut observe: impl FnMut(&Report),
+) -> Result<(), PlayError> {
+    let clock = Clock::of_timers(START);
+    let cluster = Arc::new(Cluster::new(shape, scenario, clock.clone()));
+    let server = "simulated".to_owned();
+    let connection = Connection { client: cluster.client(), server, config: None };
+    let pipeline = Pipeline::new(settings.clone(), State::default());
+    let options = daemon::watch_options(&pipeline, settings, &clock, &connection);
+    let (mut ticker, changes) = Ticker::new(pipeline, settings, clock.clone());
+    let mut tasks = sources::start(&connection.client, &options, &changes)?;
+    drop(changes);
+    tasks.spawn(cluster.run());
+    let ticks = async {
+        while let Some(report) = ticker.tick().await {
+            observe(&report);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ticks => Err(PlayError::Ended),
+        () = clock.sleep(duration) => Ok(()),
+        _ = tasks.join_next() => Err(PlayError::Ended),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(seed: u64) -> Vec<String> {
+        let shape = Shape { nodes: 4, pods: 60, seed };
+        let scenario = Scenario::builtin("all").expect("a scenario");
+        let mut told = Vec::new();
+        let observe = |report: &Report| told.push(format!("{report:?}"));
+        play(shape, scenario, &Settings::default(), Duration::from_mins(40), observe)
+            .expect("a play");
+        told
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_and_another_others() {
+        let (once, again) = (told(3), told(3));
+        assert_eq!(once.len(), 161, "a tick each 15 s, and the first full view");
+        let differs = once.iter().zip(&again).find(|(a, b)| a != b);
+        assert_eq!(differs, None);
+        assert_ne!(once, told(4));
+    }
+
+    #[test]
+    fn the_daemon_sees_the_whole_cluster_and_its_faults() {
+        let shape = Shape { nodes: 4, pods: 60, seed: 3 };
+        let scenario = Scenario::builtin("all").expect("a scenario");
+        let (mut ready, mut findings) = (0, 0);
+        let observe = |report: &Report| {
+            ready += usize::from(report.myself.ready);
+            findings += report.findings.len();
+        };
+        play(shape, scenario, &Settings::default(), Duration::from_mins(40), observe)
+            .expect("a play");
+        assert!(ready >= 160 && findings > 0, "{ready} ready, {findings} findings");
+    }
+}
