@@ -14,6 +14,7 @@ use kubestrata::exports::prometheus::{About, Format, encode};
 use kubestrata::model::Time;
 use kubestrata::model::kind::Kind;
 use kubestrata::model::layer::Layer;
+use kubestrata::model::record::Uid;
 use kubestrata::model::report::{Report, Series};
 use kubestrata::model::source::{Availability, SourceNote};
 use kubestrata::model::text::Interner;
@@ -285,7 +286,7 @@ fn changes(object: &mut Value, turn: Turn, version: usize, odd: &Value) -> Vec<D
         Turn::Goes => match before.first() {
             Some(Delta::Upsert(o)) => {
                 let key = (o.meta().namespace.clone(), o.meta().name.clone());
-                vec![Delta::Delete { kind, key, uid: Default::default() }]
+                vec![Delta::Delete { kind, key, uid: Uid::default() }]
             }
             _ => Vec::new(),
         },

@@ -63,7 +63,7 @@ impl<'a> View<'a> {
     pub fn is_older(&self, then: Time, seconds: i64) -> bool {
         let from = then.as_second().saturating_add(seconds).saturating_add(1);
         // In whole seconds, as ages are told.
-        let older = self.now.as_second() >= from && seconds >= 0 || seconds < 0;
+        let older = seconds < 0 || self.now.as_second() >= from;
         if !older {
             self.changes_at(Time::from_second(from).unwrap_or(Time::MAX));
         }
