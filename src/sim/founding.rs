@@ -1,5 +1,9 @@
 //! How did the cluster come to be? Founded weeks ago, settled by its own controllers, and alive ever since.
 
+mod delivery;
+mod guards;
+mod supplies;
+
 use serde_json::{Value, json};
 
 use super::fields::Fields;
@@ -35,6 +39,11 @@ pub(crate) fn found(shape: Shape, present: Moment, memory: usize) -> Simulation 
         let settled = sim.now + SETTLING;
         sim.advance(settled);
     }
+    guards::found(&mut sim);
+    supplies::found(&mut sim);
+    delivery::found(&mut sim);
+    let settled = sim.now + SETTLING;
+    sim.advance(settled);
     release(&mut sim, &tenants, present);
     sim.skip(present - LIVED);
     sim.advance(present);
@@ -64,7 +73,9 @@ fn settle(sim: &mut Simulation, tenant: &Tenant) {
             Role::DaemonSet => Kind::DaemonSet,
             Role::CronJob { .. } => Kind::CronJob,
         };
-        sim.create(kind, app.manifest());
+        let mut manifest = app.manifest();
+        delivery::equip(sim, &mut manifest);
+        sim.create(kind, manifest);
     }
 }
 

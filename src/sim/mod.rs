@@ -10,6 +10,7 @@ mod kind;
 mod layout;
 mod manifests;
 mod moment;
+mod outside;
 mod queue;
 mod recorder;
 mod scenario;

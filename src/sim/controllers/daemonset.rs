@@ -46,8 +46,10 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
         for pod in mine.iter().filter(|p| pods::finished(p)) {
             pods::delete(sim, &set, pod, COMPONENT);
         }
-        if mine.is_empty() {
-            pods::create_generated(sim, &set, &pinned(&template, node), COMPONENT);
+        if mine.is_empty()
+            && !pods::create_generated(sim, &set, &pinned(&template, node), COMPONENT)
+        {
+            break;
         }
     }
     for (_, surplus) in by_node.iter().filter(|(node, _)| !eligible.contains(node)) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::admission;
 use crate::sim::fields::{Fields, deleting, holds, owner_reference};
 use crate::sim::kind::Kind;
 use crate::sim::recorder::Actor;
@@ -33,25 +34,28 @@ pub(crate) fn from_template(owner: &Value, template: &Value, name: &str) -> Valu
     pod
 }
 
-/// Makes a pod with a generated name and reports it on behalf of `component`.
+/// Makes a pod with a generated name and reports it on behalf of `component`; tells whether it was admitted.
 pub(crate) fn create_generated(
     sim: &mut Simulation,
     owner: &Value,
     template: &Value,
     component: &str,
-) {
+) -> bool {
     let prefix = owner.text("metadata/name");
     let thing = format!("{}/{}", owner.text("metadata/uid"), sim.store.version());
     let name = format!("{prefix}-{}", sim.chance.of("name", &thing).letters(5));
     let mut pod = from_template(owner, template, &name);
     pod.put("metadata/generateName", json!(format!("{prefix}-")));
-    sim.create(Kind::Pod, pod);
+    if !admission::create(sim, owner, pod, component) {
+        return false;
+    }
     sim.normal(
         owner,
         Actor::controller(component),
         "SuccessfulCreate",
         format!("Created pod: {name}"),
     );
+    true
 }
 
 /// Deletes a pod and reports it on behalf of `component`.

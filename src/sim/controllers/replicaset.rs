@@ -18,7 +18,9 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
     let wanted = set.int("spec/replicas").max(0) as usize;
     if let Some(template) = set.at("spec/template") {
         for _ in active.len()..wanted {
-            pods::create_generated(sim, &set, template, COMPONENT);
+            if !pods::create_generated(sim, &set, template, COMPONENT) {
+                break;
+            }
         }
     }
     if active.len() > wanted {

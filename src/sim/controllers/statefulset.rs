@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{pods, rollout};
+use super::{admission, pods, rollout};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::recorder::Actor;
@@ -129,7 +129,9 @@ fn create(sim: &mut Simulation, set: &Set, ordinal: i64) {
     pod.put("metadata/labels", labels);
     pod.put("spec/volumes", Value::Array(volumes));
     pod.put("spec/hostname", json!(name));
-    sim.create(Kind::Pod, pod);
+    if !admission::create(sim, &set.object, pod, COMPONENT) {
+        return;
+    }
     let text = format!("create Pod {name} in StatefulSet {} successful", set.key.name);
     sim.normal(&set.object, Actor::controller(COMPONENT), "SuccessfulCreate", text);
 }

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Scene, images, probes};
 use crate::sim::fields::Fields;
+use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND, stamp};
+use crate::sim::store::Key;
 use crate::sim::surroundings::Conduct;
 
 /// Back-off between restarts and between pulls: 10 s doubling to 5 min, forgotten after 10 min of running
@@ -47,6 +49,11 @@ pub(super) enum State {
         note_at: Moment,
     },
     Starting {
+        until: Moment,
+    },
+    /// What its environment is made from is not there.
+    ConfigError {
+        error: String,
         until: Moment,
     },
     Running(Running),
@@ -144,7 +151,8 @@ impl Container {
             State::PullFailed { error, shown_until, until, note_at } => {
                 images::wait(self, scene, error, shown_until, until, note_at)
             }
-            State::Starting { .. } => self.start(scene),
+            State::ConfigError { until, .. } if until > now => until,
+            State::Starting { .. } | State::ConfigError { .. } => self.start(scene),
             State::Running(running) => self.run(scene, running),
             State::Ended { until, .. } if until > now => until,
             State::Ended { ended, .. } => self.restart(scene, ended),
@@ -153,6 +161,12 @@ impl Container {
     }
 
     fn start(&mut self, scene: &mut Scene<'_>) -> Moment {
+        if let Some(error) = self.lacks(scene) {
+            scene.note(&self.name, true, "Failed", format!("Error: {error}"));
+            let until = scene.now() + RETRY;
+            self.state = State::ConfigError { error, until };
+            return until;
+        }
         scene.note(&self.name, false, "Created", "Container created".to_owned());
         scene.note(&self.name, false, "Started", "Container started".to_owned());
         let now = scene.now();
@@ -161,6 +175,21 @@ impl Container {
         self.state =
             State::Running(Running { since: now, ready: !self.probes.readiness(), end: None });
         now
+    }
+
+    /// The first ConfigMap or Secret of its environment that is not there, in the kubelet's words.
+    fn lacks(&self, scene: &Scene<'_>) -> Option<String> {
+        let ns = scene.pod.text("metadata/namespace");
+        let all = scene.pod.items("spec/containers").iter();
+        let mut sources = all.filter(|c| c.text("name") == self.name).flat_map(|c| c.items("envFrom"));
+        sources.find_map(|source| {
+            let kinds = [(Kind::ConfigMap, "configMapRef/name"), (Kind::Secret, "secretRef/name")];
+            kinds.into_iter().find_map(|(kind, path)| {
+                let name = source.text(path);
+                let gone = !name.is_empty() && scene.sim.store.get(kind, &Key::new(ns, name)).is_none();
+                gone.then(|| format!("{} {name:?} not found", kind.name().to_ascii_lowercase()))
+            })
+        })
     }
 
     /// Looks at a running container: does it end, does it answer its probes?
@@ -280,6 +309,9 @@ impl Container {
                     "ImagePullBackOff",
                     format!("Back-off pulling image {image:?}: ErrImagePull: {error}"),
                 )
+            }
+            (State::ConfigError { error, .. }, _) => {
+                waiting("CreateContainerConfigError", error.clone())
             }
             (State::BackOff { wait, .. }, _) => {
                 let wait = human(*wait);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use self::container::Container;
-use super::{Task, attach};
+use super::{Task, attach, capacity, collector};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND};
@@ -47,6 +47,9 @@ struct Run {
     sandbox: bool,
     /// When the kubelet next complains about volumes.
     complain: Moment,
+    /// When the node's driver is next looked for, and the wait between two looks.
+    driver_at: Moment,
+    driver_wait: Moment,
     containers: Vec<Container>,
 }
 
@@ -105,7 +108,7 @@ pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
     let mut scene = Scene { sim, pod, node };
     let next = if stopping { run.stop(&mut scene) } else { Some(run.live(&mut scene)) };
     let Some(next) = next else {
-        sim.store.remove(Kind::Pod, key);
+        collector::finish(sim, Kind::Pod, key);
         return;
     };
     status::publish(sim, key, &run);
@@ -133,6 +136,8 @@ impl Run {
             since: now,
             sandbox: false,
             complain: now + VOLUMES_TIMEOUT,
+            driver_at: 0,
+            driver_wait: SECOND / 2,
             containers,
         }
     }
@@ -173,6 +178,9 @@ impl Run {
         let now = scene.now();
         let missing = attach::missing(scene.sim, &scene.pod, &scene.node);
         if missing.is_empty() {
+            if let Some(next) = self.await_driver(scene) {
+                return next;
+            }
             let claims = attach::claims(&scene.pod).count() as i64;
             let took = scene.sim.chance.of("mount", &self.uid).log_normal(1500, 0.5);
             self.stage = Stage::Mounting { until: now + claims.min(1) * took };
@@ -192,6 +200,30 @@ impl Run {
             self.complain = now + VOLUMES_TIMEOUT + 10 * SECOND;
         }
         self.complain
+    }
+
+    /// Waits for the driver of the pod's volumes to be registered on the node; `None` when it is.
+    fn await_driver(&mut self, scene: &mut Scene<'_>) -> Option<Moment> {
+        let volume = attach::claims(&scene.pod).find_map(|key| {
+            let claim = scene.sim.store.get(Kind::PersistentVolumeClaim, &key)?;
+            let volume = Key::cluster(claim.text("spec/volumeName"));
+            let found = scene.sim.store.get(Kind::PersistentVolume, &volume)?;
+            let driver = found.text("spec/csi/driver");
+            let there = capacity::registered(scene.sim, &scene.node, driver);
+            (!there).then(|| (volume.name, driver.to_owned()))
+        });
+        let (volume, driver) = volume?;
+        let now = scene.now();
+        if self.driver_at <= now {
+            let text = format!(
+                "MountVolume.MountDevice failed for volume {volume:?} : kubernetes.io/csi: attacher.MountDevice failed \
+                 to create newCsiDriverClient: driver name {driver} not found in the list of registered CSI drivers"
+            );
+            scene.note("", true, "FailedMount", text);
+            self.driver_wait = (self.driver_wait * 2).clamp(SECOND, VOLUMES_TIMEOUT);
+            self.driver_at = now + self.driver_wait;
+        }
+        Some(self.driver_at)
     }
 
     /// Ends the pod; `None` when nothing of it is left.
