@@ -1,7 +1,7 @@
 //! How did the cluster come to be? Founded weeks ago, settled by its own controllers, and alive ever since.
 
-mod delivery;
-mod guards;
+pub(crate) mod delivery;
+pub(crate) mod guards;
 mod supplies;
 
 use serde_json::{Value, json};

@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
+use crate::sim::controllers::delivery::hash;
 use crate::sim::controllers::{kubelet, pods};
 use crate::sim::fields::Fields;
-use crate::sim::founding::{image_of, next_tag, set_tag};
+use crate::sim::founding::{delivery, image_of, next_tag, set_tag};
 use crate::sim::kind::Kind;
+use crate::sim::outside::Wanted;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
 use crate::sim::surroundings::Conduct;
@@ -79,6 +81,57 @@ pub(super) fn edit(sim: &mut Simulation, kind: Kind, at: &str, edit: impl FnOnce
     if let Some(before) = sim.store.get(kind, &key).map(|o| (**o).clone()) {
         sim.script.before.entry((kind, key.clone())).or_insert(before);
         sim.store.update(kind, &key, edit);
+    }
+}
+
+/// Makes an object; its end is [`unmake`].
+pub(super) fn make(sim: &mut Simulation, kind: Kind, object: Value) {
+    sim.create(kind, object);
+}
+
+/// Deletes what [`make`] made.
+pub(super) fn unmake(sim: &mut Simulation, kind: Kind, at: &str) {
+    sim.delete(kind, &key(at));
+}
+
+/// Adds a commit to a repository of manifests.
+pub(super) fn push(sim: &mut Simulation, repository: &str) {
+    let url = delivery::repository(repository);
+    let hash = hash(sim, &url);
+    sim.outside.commit(&url, hash);
+}
+
+/// Commits a change of an object to a repository: whoever delivers it will apply it. What Git had before is kept for
+/// [`revert`].
+pub(super) fn commit(
+    sim: &mut Simulation,
+    repository: &str,
+    (kind, at): (Kind, &str),
+    edit: impl FnOnce(&mut Value),
+) {
+    let key = key(at);
+    let Some(before) = sim.store.get(kind, &key).map(|o| (**o).clone()) else { return };
+    let mut wanted = before.clone();
+    edit(&mut wanted);
+    sim.script.before.entry((kind, key.clone())).or_insert(before);
+    sim.outside.wanted.insert((kind, key), Wanted::Object(wanted));
+    push(sim, repository);
+}
+
+/// Commits the removal of an object.
+pub(super) fn commit_removal(sim: &mut Simulation, repository: &str, kind: Kind, key: &Key) {
+    let Some(before) = sim.store.get(kind, key).map(|o| (**o).clone()) else { return };
+    sim.script.before.entry((kind, key.clone())).or_insert(before);
+    sim.outside.wanted.insert((kind, key.clone()), Wanted::Nothing);
+    push(sim, repository);
+}
+
+/// Commits what Git had before [`commit`].
+pub(super) fn revert(sim: &mut Simulation, repository: &str, kind: Kind, at: &str) {
+    let key = key(at);
+    if let Some(before) = sim.script.before.remove(&(kind, key.clone())) {
+        sim.outside.wanted.insert((kind, key), Wanted::Object(before));
+        push(sim, repository);
     }
 }
 

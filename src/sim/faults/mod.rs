@@ -1,9 +1,14 @@
 //! What can go wrong, and what only looks so? One record for each fault and each healthy disturbance: how it is caused
 //! and ended, what its root is, and what a watcher should tell of it. Only causes are scripted: effects follow.
 
+mod across;
 mod compute;
+mod gitops;
 mod means;
+mod security;
 mod storage;
+mod supplies;
+mod tooling;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,7 +102,17 @@ pub enum UnknownFault {
 
 /// Every fault and every healthy disturbance, by layer.
 pub fn all() -> impl Iterator<Item = &'static FaultKind> {
-    [storage::FAULTS, compute::FAULTS].into_iter().flatten()
+    [
+        storage::FAULTS,
+        supplies::FAULTS,
+        compute::FAULTS,
+        security::FAULTS,
+        tooling::FAULTS,
+        gitops::FAULTS,
+        across::FAULTS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 impl Fault {

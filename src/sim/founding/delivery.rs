@@ -24,7 +24,7 @@ const CONFIGURED: [(&str, &str); 3] =
     [("shop", "checkout"), ("accounts", "login"), ("media", "transcoder")];
 
 /// The repository of an application.
-pub(super) fn repository(application: &str) -> String {
+pub(in crate::sim) fn repository(application: &str) -> String {
     format!("https://git.example/house/{application}.git")
 }
 
