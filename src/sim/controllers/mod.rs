@@ -1,21 +1,37 @@
 //! Who looks at what, and when? Each controller reconciles one thing from the store's state; a change in the store
 //! wakes the controllers that watch it.
 
+pub(crate) mod admission;
+pub(crate) mod apiservices;
 pub(crate) mod attach;
+pub(crate) mod autoscaler;
+pub(crate) mod balancers;
+pub(crate) mod budgets;
 pub(crate) mod claims;
+pub(crate) mod control;
 pub(crate) mod cronjob;
 pub(crate) mod daemonset;
 pub(crate) mod deployment;
+pub(crate) mod endpoints;
+pub(crate) mod eviction;
+pub(crate) mod gateway;
+pub(crate) mod ingress;
 pub(crate) mod job;
 pub(crate) mod kubelet;
+pub(crate) mod leases;
+pub(crate) mod memories;
+pub(crate) mod monitoring;
 pub(crate) mod nodes;
 pub(crate) mod pods;
 pub(crate) mod provisioner;
+pub(crate) mod quota;
+pub(crate) mod reach;
 pub(crate) mod replicaset;
 pub(crate) mod rollout;
 pub(crate) mod scheduler;
 pub(crate) mod statefulset;
 pub(crate) mod storage;
+mod watchers;
 
 use serde_json::Value;
 
@@ -62,6 +78,9 @@ pub(crate) enum Task {
 
 /// Looks at one thing.
 pub(crate) fn handle(sim: &mut Simulation, task: Task) {
+    if sim.memories.control.holds(&task) {
+        return;
+    }
     match task {
         Task::Reconcile(Kind::Deployment, key) => deployment::reconcile(sim, &key),
         Task::Reconcile(Kind::ReplicaSet, key) => replicaset::reconcile(sim, &key),
@@ -69,7 +88,7 @@ pub(crate) fn handle(sim: &mut Simulation, task: Task) {
         Task::Reconcile(Kind::DaemonSet, key) => daemonset::reconcile(sim, &key),
         Task::Reconcile(Kind::Job, key) => job::reconcile(sim, &key),
         Task::Reconcile(Kind::CronJob, key) => cronjob::reconcile(sim, &key),
-        Task::Reconcile(..) => {}
+        Task::Reconcile(kind, key) => reconcile(sim, kind, &key),
         Task::Schedule(key) => scheduler::schedule(sim, &key),
         Task::Sync(key) => kubelet::sync(sim, &key),
         Task::Heartbeat(key) => nodes::heartbeat(sim, &key),
@@ -87,6 +106,29 @@ pub(crate) fn handle(sim: &mut Simulation, task: Task) {
     }
 }
 
+/// Looks at an object that is no workload's.
+fn reconcile(sim: &mut Simulation, kind: Kind, key: &Key) {
+    match kind {
+        Kind::Node => eviction::reconcile(sim, key),
+        Kind::Service => {
+            endpoints::reconcile(sim, key);
+            balancers::reconcile(sim, key);
+        }
+        Kind::Ingress => ingress::reconcile(sim, key),
+        Kind::GatewayClass => gateway::class(sim, key),
+        Kind::Gateway => gateway::gateway(sim, key),
+        Kind::HttpRoute => gateway::route(sim, key),
+        Kind::Lease => leases::reconcile(sim, key),
+        Kind::HorizontalPodAutoscaler => autoscaler::reconcile(sim, key),
+        Kind::PodDisruptionBudget => budgets::reconcile(sim, key),
+        Kind::ResourceQuota => quota::reconcile(sim, key),
+        Kind::ApiService => apiservices::reconcile(sim, key),
+        Kind::Prometheus => monitoring::prometheus(sim, key),
+        Kind::OpenTelemetryCollector => monitoring::collector(sim, key),
+        _ => {}
+    }
+}
+
 /// Wakes whoever watches the object that changed.
 pub(crate) fn react(sim: &mut Simulation, touch: &Touch) {
     let object = &*touch.object;
@@ -97,6 +139,7 @@ pub(crate) fn react(sim: &mut Simulation, touch: &Touch) {
         }
     }
     wake_owner(sim, object);
+    watchers::wake(sim, touch);
     let soon = sim.now + REACTION;
     match touch.kind {
         Kind::Pod => pod_changed(sim, touch, key),

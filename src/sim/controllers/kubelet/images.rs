@@ -22,7 +22,8 @@ pub(super) fn begin(container: &mut Container, scene: &mut Scene<'_>) -> Moment 
     }
     scene.note(&container.name, false, "Pulling", format!("Pulling image {image:?}"));
     let mut draw = scene.sim.chance.of("pull", &format!("{thing}/{}", container.pull_wait));
-    let took = if scene.sim.surroundings.registry_answers(&image) {
+    let around = &scene.sim.surroundings;
+    let took = if around.registry_answers(&image) && around.has_image(&image) {
         draw.log_normal(3500, 0.6)
     } else {
         draw.between(200, 900)
@@ -38,6 +39,13 @@ pub(super) fn finish(container: &mut Container, scene: &mut Scene<'_>, began: Mo
     if !scene.sim.surroundings.registry_answers(&image) {
         return fail(container, scene);
     }
+    if !scene.sim.surroundings.has_image(&image) {
+        let error = format!(
+            "rpc error: code = NotFound desc = failed to pull and unpack image {image:?}: failed to resolve reference \
+             {image:?}: {image}: not found"
+        );
+        return refuse(container, scene, error);
+    }
     let seconds = (now - began) as f64 / SECOND as f64;
     let bytes = scene.sim.chance.of("size", &image).between(20_000_000, 400_000_000);
     let text = format!(
@@ -52,7 +60,6 @@ pub(super) fn finish(container: &mut Container, scene: &mut Scene<'_>, began: Mo
 }
 
 fn fail(container: &mut Container, scene: &mut Scene<'_>) -> Moment {
-    let now = scene.now();
     let image = &container.image;
     let host = registry(image);
     let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
@@ -61,7 +68,13 @@ fn fail(container: &mut Container, scene: &mut Scene<'_>) -> Moment {
         "failed to pull and unpack image {image:?}: failed to resolve reference {image:?}: failed to do request: \
          Head \"https://{host}/v2/{path}/manifests/{tag}\": dial tcp: lookup {host}: i/o timeout"
     );
-    let text = format!("Failed to pull image {image:?}: {error}");
+    refuse(container, scene, error)
+}
+
+/// A pull failed for this reason.
+fn refuse(container: &mut Container, scene: &mut Scene<'_>, error: String) -> Moment {
+    let now = scene.now();
+    let text = format!("Failed to pull image {:?}: {error}", container.image);
     scene.note(&container.name, true, "Failed", text);
     scene.note(&container.name, true, "Failed", "Error: ErrImagePull".to_owned());
     let wait = container.pull_wait;
