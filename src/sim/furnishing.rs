@@ -173,13 +173,7 @@ fn service_of(app: &App) -> Value {
         ("kube-system", name @ "resource-metrics") => {
             of(name, &json!([port("https", 443, json!("http"))]))
         }
-        ("platform", name @ ("ingress" | "gateway")) => {
-            let mut service = of(name, &http);
-            service.put("spec/type", json!("LoadBalancer"));
-            service.put("spec/externalTrafficPolicy", json!("Cluster"));
-            service.put("spec/allocateLoadBalancerNodePorts", json!(true));
-            service
-        }
+        ("platform", name @ ("ingress" | "gateway")) => balanced("platform", name, name),
         (_, name) => {
             let mut service = of(name, &http);
             if matches!(app.role, Role::StatefulSet { .. }) {
@@ -201,6 +195,28 @@ fn address(sim: &Simulation, service: &mut Value) {
     }
     let own = service.text("spec/clusterIP").to_owned();
     service.put("spec/clusterIPs", json!([own]));
+}
+
+/// A Service of type `LoadBalancer` for an app.
+pub(crate) fn balanced(ns: &str, name: &str, app: &str) -> Value {
+    let ports = json!([port("http", 80, json!("http"))]);
+    let mut service = service(ns, name, &json!({"app": app}), &ports);
+    service.put("spec/type", json!("LoadBalancer"));
+    service.put("spec/externalTrafficPolicy", json!("Cluster"));
+    service.put("spec/allocateLoadBalancerNodePorts", json!(true));
+    service
+}
+
+/// A policy for the egress of an app.
+pub(crate) fn policy(ns: &str, app: &str, egress: &Value) -> Value {
+    json!({
+        "metadata": {"name": app, "namespace": ns},
+        "spec": {
+            "podSelector": {"matchLabels": {"app": app}},
+            "policyTypes": ["Egress"],
+            "egress": egress,
+        },
+    })
 }
 
 fn ingress_of(app: &App) -> Value {

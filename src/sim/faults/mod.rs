@@ -1,8 +1,13 @@
 //! What can go wrong, and what only looks so? One record for each fault and each healthy disturbance: how it is caused
 //! and ended, what its root is, and what a watcher should tell of it. Only causes are scripted: effects follow.
 
+mod capacity;
 mod compute;
 mod means;
+mod networking;
+mod observability;
+#[cfg(test)]
+mod played;
 mod storage;
 
 use std::collections::BTreeMap;
@@ -97,7 +102,14 @@ pub enum UnknownFault {
 
 /// Every fault and every healthy disturbance, by layer.
 pub fn all() -> impl Iterator<Item = &'static FaultKind> {
-    [storage::FAULTS, compute::FAULTS].into_iter().flatten()
+    let layers = [
+        storage::FAULTS,
+        compute::FAULTS,
+        capacity::FAULTS,
+        networking::FAULTS,
+        observability::FAULTS,
+    ];
+    layers.into_iter().flatten()
 }
 
 impl Fault {
