@@ -7,6 +7,7 @@ mod supplies;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::furnishing;
 use super::kind::Kind;
 use super::layout::{self, Shape, Tenant};
 use super::manifests::{self, Role};
@@ -56,6 +57,7 @@ fn set_up(sim: &mut Simulation, shape: Shape) -> u32 {
     }
     sim.create(Kind::CsiDriver, manifests::csi_driver());
     sim.create(Kind::StorageClass, manifests::storage_class());
+    furnishing::cluster(sim);
     for nth in 0..shape.nodes {
         let (name, zone) = layout::node_name(nth);
         sim.create(Kind::Node, manifests::node(sim.chance, &name, &zone, nth, sim.now));
@@ -66,6 +68,7 @@ fn set_up(sim: &mut Simulation, shape: Shape) -> u32 {
 
 fn settle(sim: &mut Simulation, tenant: &Tenant) {
     sim.create(Kind::Namespace, manifests::namespace(&tenant.ns));
+    furnishing::tenant(sim, tenant);
     for app in &tenant.apps {
         let kind = match app.role {
             Role::Deployment { .. } => Kind::Deployment,

@@ -64,9 +64,11 @@ pub(crate) const HOUSE: &[(&str, i64, &[Row])] = &[
         &[
             daemon_set("log-agent"),
             deployment("ingress", 3, 200, 256),
+            deployment("gateway", 2, 200, 256),
+            deployment("otel-collector", 2, 100, 256),
             deployment("dashboards", 1, 100, 256),
             deployment("log-store", 2, 300, 512),
-            stateful_set("metrics-store", 2, 100),
+            stateful_set("prometheus-main", 2, 100),
             cron_job("backup", "0 * * * *"),
             deployment("snapshot-scheduler", 1, 50, 64),
         ],

@@ -27,13 +27,6 @@ pub(crate) enum Wanted {
     Nothing,
 }
 
-/// How a pod creation was refused, and when it may be tried again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused {
-    pub(crate) times: u32,
-    pub(crate) until: Moment,
-}
-
 /// Something that is under way: since when, which attempt, and when it is looked at again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
@@ -69,8 +62,6 @@ pub(crate) struct Outside {
     pub(crate) no_snapshots: BTreeMap<String, String>,
     /// What a zone's storage pool has left, in GiB, where it is not what it was founded with.
     pub(crate) pools: BTreeMap<String, u64>,
-    /// Refused pods, by their owner's uid.
-    pub(crate) refusals: BTreeMap<String, Refused>,
     /// Attempts under way, by what is attempted at.
     pub(crate) attempts: BTreeMap<(Kind, Key), Attempt>,
 }

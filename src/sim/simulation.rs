@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use super::chance::Chance;
-use super::controllers::{self, Task, kubelet::Kubelets, scheduler::Scheduler, storage::Storage};
+use super::controllers::{
+    self, Task, kubelet::Kubelets, memories::Memories, scheduler::Scheduler, storage::Storage,
+};
 use super::fields::Fields;
 use super::kind::Kind;
 use super::moment::{Moment, SECOND, stamp};
@@ -31,6 +33,7 @@ pub(crate) struct Simulation {
     pub(crate) kubelets: Kubelets,
     pub(crate) scheduler: Scheduler,
     pub(crate) storage: Storage,
+    pub(crate) memories: Memories,
     pub(crate) script: Script,
 }
 
@@ -49,6 +52,7 @@ impl Simulation {
             kubelets: Kubelets::default(),
             scheduler: Scheduler::default(),
             storage: Storage::default(),
+            memories: Memories::default(),
             script: Script::default(),
         }
     }

@@ -1,84 +1,25 @@
-//! May a pod be made? The namespace, webhooks, Pod Security and policies have a say; who is refused tries again.
+//! May a pod be made? The namespace, webhooks, Pod Security, quotas and policies have a say.
 //!
-//! Texts are those of the API server (`admission/plugin/webhook`, `pod-security-admission`) and of Kyverno; retries
-//! those of controllers' work queues, doubling up to 1,000 s.
+//! Texts are those of the API server (`admission/plugin/webhook`, `pod-security-admission`) and of Kyverno.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Task, pods};
-use crate::sim::fields::{Condition, Fields, deleting, set_condition};
+use super::{pods, quota};
+use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
-use crate::sim::moment::{Moment, SECOND};
-use crate::sim::outside::Refused;
 use crate::sim::recorder::Actor;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
 
-/// Work queues begin with 5 ms; what comes before a second is one attempt here.
-const FIRST_WAIT: Moment = 640;
-const LONGEST_WAIT: Moment = 1000 * SECOND;
 /// Kyverno's own webhooks carry this in their names.
 const KYVERNO: &str = ".kyverno.svc";
 const LEVEL: &str = "pod-security.kubernetes.io/enforce";
 
-/// Makes a pod for its owner if it is admitted; else reports the refusal on behalf of `component` and has the owner
-/// looked at again later. Tells whether it was made.
-pub(crate) fn create(sim: &mut Simulation, owner: &Value, pod: Value, component: &str) -> bool {
-    let uid = owner.text("metadata/uid").to_owned();
-    let held = sim.outside.refusals.get(&uid).copied();
-    if held.is_some_and(|refused| refused.until > sim.now) {
-        return false;
-    }
-    let Err(refusal) = admit(sim, &pod) else {
-        sim.create(Kind::Pod, pod);
-        if sim.outside.refusals.remove(&uid).is_some() {
-            fail(sim, owner, None);
-        }
-        return true;
-    };
-    let times = held.map_or(0, |refused| refused.times) + 1;
-    let wait = (FIRST_WAIT << (times - 1).min(20)).min(LONGEST_WAIT);
-    let until = sim.now + wait;
-    sim.outside.refusals.insert(uid, Refused { times, until });
-    if let Some(kind) = Kind::of_manifest(owner.text("apiVersion"), owner.text("kind")) {
-        sim.queue.push(until, Task::Reconcile(kind, Key::of(owner)));
-    }
-    let text = if owner.text("kind") == "StatefulSet" {
-        let (pod, set) = (pod.text("metadata/name"), owner.text("metadata/name"));
-        format!("create Pod {pod} in StatefulSet {set} failed error: {refusal}")
-    } else {
-        format!("Error creating: {refusal}")
-    };
-    sim.warning(owner, Actor::controller(component), "FailedCreate", text);
-    fail(sim, owner, Some(&refusal));
-    false
-}
-
-/// A ReplicaSet keeps its failure as a condition, and its Deployment copies that.
-fn fail(sim: &mut Simulation, owner: &Value, refusal: Option<&str>) {
-    if owner.text("kind") != "ReplicaSet" {
-        return;
-    }
-    let now = sim.stamp();
-    let set = (Kind::ReplicaSet, Key::of(owner));
-    let above = crate::sim::fields::controller(owner).map(|o| o.text("name").to_owned());
-    let above = above.map(|name| (Kind::Deployment, Key::new(&set.1.ns, name)));
-    for (kind, key) in [Some(set), above].into_iter().flatten() {
-        sim.store.update(kind, &key, |object| match refusal {
-            Some(message) => {
-                let (kind, status, reason) = ("ReplicaFailure", "True", "FailedCreate");
-                set_condition(object, Condition { kind, status, reason, message }, &now, &[]);
-            }
-            None => {
-                let all = object.items("status/conditions").iter();
-                let left: Vec<_> =
-                    all.filter(|c| c.text("type") != "ReplicaFailure").cloned().collect();
-                object.put("status/conditions", Value::Array(left));
-            }
-        });
-    }
+/// Why the API server refuses a pod; `None` if it does not.
+pub(crate) fn refusal(sim: &mut Simulation, pod: &Value) -> Option<String> {
+    admit(sim, pod).err()
 }
 
 fn admit(sim: &mut Simulation, pod: &Value) -> Result<(), String> {
@@ -93,6 +34,9 @@ fn admit(sim: &mut Simulation, pod: &Value) -> Result<(), String> {
     }
     let mutating = call(sim, Kind::MutatingWebhookConfiguration, &namespace)?;
     pod_security(&namespace, pod)?;
+    if let Some(words) = quota::refusal(sim, pod) {
+        return Err(words);
+    }
     let validating = call(sim, Kind::ValidatingWebhookConfiguration, &namespace)?;
     match validating.or(mutating) {
         Some(webhook) => enforce(sim, pod, &webhook),

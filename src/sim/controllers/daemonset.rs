@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::scheduler::{AFFINITY, tolerates};
-use super::{pods, rollout};
+use super::{pods, quota, rollout};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::simulation::Simulation;
@@ -47,9 +47,9 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
             pods::delete(sim, &set, pod, COMPONENT);
         }
         if mine.is_empty()
-            && !pods::create_generated(sim, &set, &pinned(&template, node), COMPONENT)
+            && pods::create_generated(sim, &set, &pinned(&template, node), COMPONENT).is_err()
         {
-            break;
+            quota::again(sim, Kind::DaemonSet, key);
         }
     }
     for (_, surplus) in by_node.iter().filter(|(node, _)| !eligible.contains(node)) {

@@ -2,26 +2,40 @@
 //! wakes the controllers that watch it.
 
 pub(crate) mod admission;
+pub(crate) mod apiservices;
 pub(crate) mod argo;
 pub(crate) mod attach;
+pub(crate) mod autoscaler;
+pub(crate) mod balancers;
+pub(crate) mod budgets;
 pub(crate) mod capacity;
 pub(crate) mod certificates;
 pub(crate) mod claims;
 pub(crate) mod collector;
+pub(crate) mod control;
 pub(crate) mod cronjob;
 pub(crate) mod daemonset;
 pub(crate) mod definitions;
 pub(crate) mod delivery;
 pub(crate) mod deployment;
+pub(crate) mod endpoints;
+pub(crate) mod eviction;
 pub(crate) mod external_secrets;
 pub(crate) mod flux;
+pub(crate) mod gateway;
 pub(crate) mod helm;
 pub(crate) mod helm_release;
+pub(crate) mod ingress;
 pub(crate) mod job;
 pub(crate) mod kubelet;
+pub(crate) mod leases;
+pub(crate) mod memories;
+pub(crate) mod monitoring;
 pub(crate) mod nodes;
 pub(crate) mod pods;
 pub(crate) mod provisioner;
+pub(crate) mod quota;
+pub(crate) mod reach;
 pub(crate) mod replicaset;
 pub(crate) mod resize;
 pub(crate) mod rollout;
@@ -30,6 +44,7 @@ pub(crate) mod signing;
 pub(crate) mod snapshots;
 pub(crate) mod statefulset;
 pub(crate) mod storage;
+mod watchers;
 
 use serde_json::Value;
 
@@ -82,6 +97,9 @@ pub(crate) enum Task {
 
 /// Looks at one thing.
 pub(crate) fn handle(sim: &mut Simulation, task: Task) {
+    if sim.memories.control.holds(&task) {
+        return;
+    }
     match task {
         Task::Reconcile(Kind::Deployment, key) => deployment::reconcile(sim, &key),
         Task::Reconcile(Kind::ReplicaSet, key) => replicaset::reconcile(sim, &key),
@@ -110,8 +128,31 @@ pub(crate) fn handle(sim: &mut Simulation, task: Task) {
     }
 }
 
-/// Looks at an object of a kind that extends Kubernetes, or of one that guards it.
+/// Looks at an object that is no workload's.
 fn reconcile(sim: &mut Simulation, kind: Kind, key: &Key) {
+    match kind {
+        Kind::Node => eviction::reconcile(sim, key),
+        Kind::Service => {
+            endpoints::reconcile(sim, key);
+            balancers::reconcile(sim, key);
+        }
+        Kind::Ingress => ingress::reconcile(sim, key),
+        Kind::GatewayClass => gateway::class(sim, key),
+        Kind::Gateway => gateway::gateway(sim, key),
+        Kind::HttpRoute => gateway::route(sim, key),
+        Kind::Lease => leases::reconcile(sim, key),
+        Kind::HorizontalPodAutoscaler => autoscaler::reconcile(sim, key),
+        Kind::PodDisruptionBudget => budgets::reconcile(sim, key),
+        Kind::ResourceQuota => quota::reconcile(sim, key),
+        Kind::ApiService => apiservices::reconcile(sim, key),
+        Kind::Prometheus => monitoring::prometheus(sim, key),
+        Kind::OpenTelemetryCollector => monitoring::collector(sim, key),
+        _ => extension(sim, kind, key),
+    }
+}
+
+/// Looks at an object of a kind that extends Kubernetes, or of one that guards it.
+fn extension(sim: &mut Simulation, kind: Kind, key: &Key) {
     match kind {
         Kind::Namespace => collector::namespace(sim, key),
         Kind::CsiNode => capacity::register(sim, key),
@@ -150,6 +191,7 @@ pub(crate) fn react(sim: &mut Simulation, touch: &Touch) {
     if touch.verb == Verb::Modified && deleting(object) && touch.kind != Kind::Pod {
         collector::released(sim, touch.kind, &key, object);
     }
+    watchers::wake(sim, touch);
     let soon = sim.now + REACTION;
     match touch.kind {
         Kind::Pod => pod_changed(sim, touch, key),

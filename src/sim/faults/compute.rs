@@ -11,7 +11,10 @@ use crate::sim::store::Key;
 use crate::sim::surroundings::Conduct;
 
 /// What follows when the pods of a workload do not serve.
-const UNSERVED: &[&str] = &[
+pub(super) const UNSERVED: &[&str] = &[
+    "compute_hpa_unhealthy",
+    "compute_pdb_blocking",
+    "observability_monitor_without_targets",
     "compute_container_restarts_total",
     "compute_container_waiting",
     "compute_crashloop",

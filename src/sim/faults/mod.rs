@@ -2,10 +2,15 @@
 //! and ended, what its root is, and what a watcher should tell of it. Only causes are scripted: effects follow.
 
 mod across;
+mod capacity;
 mod compute;
 mod gitops;
 mod means;
 mod security;
+mod networking;
+mod observability;
+#[cfg(test)]
+mod played;
 mod storage;
 mod supplies;
 mod tooling;
@@ -106,6 +111,9 @@ pub fn all() -> impl Iterator<Item = &'static FaultKind> {
         storage::FAULTS,
         supplies::FAULTS,
         compute::FAULTS,
+        capacity::FAULTS,
+        networking::FAULTS,
+        observability::FAULTS,
         security::FAULTS,
         tooling::FAULTS,
         gitops::FAULTS,

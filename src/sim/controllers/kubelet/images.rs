@@ -24,7 +24,8 @@ pub(super) fn begin(container: &mut Container, scene: &mut Scene<'_>) -> Moment 
     }
     scene.note(&container.name, false, "Pulling", format!("Pulling image {image:?}"));
     let mut draw = scene.sim.chance.of("pull", &format!("{thing}/{}", container.pull_wait));
-    let took = if refusal(scene, &image).is_none() {
+    let around = &scene.sim.surroundings;
+    let took = if around.has_image(&image) && refusal(scene, &image).is_none() {
         draw.log_normal(3500, 0.6)
     } else {
         draw.between(200, 900)
@@ -39,6 +40,13 @@ pub(super) fn finish(container: &mut Container, scene: &mut Scene<'_>, began: Mo
     let image = container.image.clone();
     if let Some(words) = refusal(scene, &image) {
         return fail(container, scene, &words);
+    }
+    if !scene.sim.surroundings.has_image(&image) {
+        let error = format!(
+            "rpc error: code = NotFound desc = failed to pull and unpack image {image:?}: failed to resolve reference \
+             {image:?}: {image}: not found"
+        );
+        return refuse(container, scene, error);
     }
     let seconds = (now - began) as f64 / SECOND as f64;
     let bytes = scene.sim.chance.of("size", &image).between(20_000_000, 400_000_000);
@@ -69,12 +77,17 @@ fn refusal(scene: &Scene<'_>, image: &str) -> Option<String> {
 }
 
 fn fail(container: &mut Container, scene: &mut Scene<'_>, words: &str) -> Moment {
-    let now = scene.now();
     let image = &container.image;
     let error = format!(
         "failed to pull and unpack image {image:?}: failed to resolve reference {image:?}: {words}"
     );
-    let text = format!("Failed to pull image {image:?}: {error}");
+    refuse(container, scene, error)
+}
+
+/// A pull failed for this reason.
+fn refuse(container: &mut Container, scene: &mut Scene<'_>, error: String) -> Moment {
+    let now = scene.now();
+    let text = format!("Failed to pull image {:?}: {error}", container.image);
     scene.note(&container.name, true, "Failed", text);
     scene.note(&container.name, true, "Failed", "Error: ErrImagePull".to_owned());
     let wait = container.pull_wait;

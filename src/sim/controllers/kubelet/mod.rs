@@ -11,13 +11,16 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use self::container::Container;
-use super::{Task, attach, capacity, collector};
+use super::{Task, attach, capacity, collector, reach};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND};
 use crate::sim::recorder::{Actor, Note};
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
+
+/// How often a sandbox that could not be made is tried again, about (`backOffPeriod` and the pod worker's own).
+const SANDBOX_RETRY: Moment = 14 * SECOND;
 
 /// How long the kubelet waits for volumes before it says so: `podAttachAndMountTimeout`.
 const VOLUMES_TIMEOUT: Moment = 2 * MINUTE + 3 * SECOND;
@@ -31,6 +34,11 @@ pub(crate) struct Kubelets {
 }
 
 impl Kubelets {
+    /// The pod is over, whatever its containers did.
+    pub(crate) fn forget(&mut self, pod: &Key) {
+        self.runs.remove(pod);
+    }
+
     /// Whether a kubelet has seen this pod.
     pub(crate) fn knows(&self, pod: &Key) -> bool {
         self.runs.contains_key(pod)
@@ -99,7 +107,8 @@ pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
         return;
     };
     let node = pod.text("spec/nodeName").to_owned();
-    if node.is_empty() || sim.surroundings.lost(&node).is_some() {
+    let put_out = pod.text("status/reason") == "Evicted";
+    if node.is_empty() || put_out || sim.surroundings.lost(&node).is_some() {
         return;
     }
     let known = sim.kubelets.runs.remove(key).filter(|run| run.uid == pod.text("metadata/uid"));
@@ -161,6 +170,11 @@ impl Run {
                 let took = scene.sim.chance.of("sandbox", &self.uid).log_normal(600, 0.4);
                 self.stage = Stage::Sandbox { until: now + took };
                 now
+            }
+            Stage::Sandbox { .. } if !wired(scene) => {
+                let until = now + SANDBOX_RETRY;
+                self.stage = Stage::Sandbox { until };
+                until
             }
             Stage::Sandbox { .. } => {
                 self.sandbox = true;
@@ -249,6 +263,24 @@ impl Run {
         self.stage = Stage::Stopping { until };
         Some(until)
     }
+}
+
+/// Whether the pod gets its network; if not, the kubelet says so.
+fn wired(scene: &mut Scene<'_>) -> bool {
+    if scene.pod.truth("spec/hostNetwork") || reach::wired(scene.sim, &scene.node) {
+        return true;
+    }
+    let thing = format!("{}/{}", scene.uid(), scene.now());
+    let sandbox = scene.sim.chance.of("sandbox-id", &thing).bits();
+    let text = format!(
+        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \
+         \"{sandbox:016x}\": plugin type=\"{}\" failed (add): dial unix /var/run/{}/agent.sock: connect: connection \
+         refused",
+        reach::AGENT,
+        reach::AGENT,
+    );
+    scene.note("", true, "FailedCreatePodSandBox", text);
+    false
 }
 
 /// The first status that a kubelet writes, and everything that does not change afterwards.
