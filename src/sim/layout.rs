@@ -73,11 +73,7 @@ pub(crate) const HOUSE: &[(&str, i64, &[Row])] = &[
             deployment("snapshot-scheduler", 1, 50, 64),
         ],
     ),
-    (
-        "kyverno",
-        39,
-        &[deployment("kyverno-admission-controller", 3, 100, 256)],
-    ),
+    ("kyverno", 39, &[deployment("kyverno-admission-controller", 3, 100, 256)]),
     (
         "cert-manager",
         39,
@@ -216,10 +212,11 @@ const fn size(role: &Role) -> u32 {
 }
 
 fn tenant(ns: &str, days_old: i64, rows: &[Row], growth: f64, chance: Chance) -> Tenant {
+    // What the cluster itself needs does not shrink with it.
+    let growth = if days_old > HOUSE_AGE { growth.max(1.0) } else { growth };
     let grown = |replicas: u32| ((f64::from(replicas) * growth).round() as u32).max(1);
     let apps = rows.iter().map(|(name, role, milli_cpu, memory_mebi)| {
-        let host =
-            if days_old > HOUSE_AGE { OTHER_REGISTRY } else { OWN_REGISTRY };
+        let host = if days_old > HOUSE_AGE { OTHER_REGISTRY } else { OWN_REGISTRY };
         let mut draw = chance.of("tag", &format!("{ns}/{name}"));
         let tag = format!("{}.{}.{}", draw.between(1, 5), draw.between(0, 20), draw.between(0, 9));
         let role = match role {

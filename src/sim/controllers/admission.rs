@@ -111,9 +111,8 @@ fn pod_security(namespace: &Value, pod: &Value) -> Result<(), String> {
     if namespace.label(LEVEL) != "restricted" {
         return Ok(());
     }
-    let loose = |c: &&Value| {
-        c.at("securityContext/allowPrivilegeEscalation") != Some(&json!(false))
-    };
+    let loose =
+        |c: &&Value| c.at("securityContext/allowPrivilegeEscalation") != Some(&json!(false));
     let Some(container) = pod.items("spec/containers").iter().find(loose) else { return Ok(()) };
     let (pod, container) = (pod.text("metadata/name"), container.text("name"));
     Err(format!(
@@ -139,7 +138,8 @@ fn enforce(sim: &mut Simulation, pod: &Value, webhook: &str) -> Result<(), Strin
             let enforced = if own.is_empty() { whole } else { own } == "Enforce";
             let (rule, words) = (rule.text("name"), rule.text("validate/message"));
             let error = format!("validation error: {words}. rule {rule} failed at path {path}");
-            let (fail, by) = (if enforced { "fail (blocked)" } else { "fail" }, "kyverno-admission");
+            let (fail, by) =
+                (if enforced { "fail (blocked)" } else { "fail" }, "kyverno-admission");
             let text = format!("Pod {ns}/{name}: [{rule}] {fail}; {error}");
             sim.warning(policy, Actor::controller(by), "PolicyViolation", text);
             if enforced {
@@ -180,20 +180,26 @@ mod tests {
     fn selectors_select_by_labels_and_expressions() {
         let object = json!({"metadata": {"labels": {"a": "1", "b": "2"}}});
         let term = |op: &str, key: &str| json!({"matchExpressions": [{"key": key, "operator": op, "values": ["1"]}]});
-        assert!(selects(&json!({}), &object) && selects(&json!({"matchLabels": {"a": "1"}}), &object));
+        assert!(
+            selects(&json!({}), &object) && selects(&json!({"matchLabels": {"a": "1"}}), &object)
+        );
         assert!(!selects(&json!({"matchLabels": {"a": "2"}}), &object));
         assert!(selects(&term("In", "a"), &object) && !selects(&term("NotIn", "a"), &object));
-        assert!(selects(&term("NotIn", "c"), &object) && selects(&term("DoesNotExist", "c"), &object));
+        assert!(
+            selects(&term("NotIn", "c"), &object) && selects(&term("DoesNotExist", "c"), &object)
+        );
         assert!(selects(&term("Exists", "b"), &object) && !selects(&term("In", "b"), &object));
     }
 
     #[test]
     fn a_pattern_is_broken_by_a_missing_label_or_a_bad_tag() {
         let pod = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"image": "r/a:latest"}]}});
-        let label = |name: &str| json!({"validate": {"pattern": {"metadata": {"labels": {name: "?*"}}}}});
+        let label =
+            |name: &str| json!({"validate": {"pattern": {"metadata": {"labels": {name: "?*"}}}}});
         assert_eq!(broken(&label("app"), &pod), None);
         assert_eq!(broken(&label("team"), &pod).as_deref(), Some("/metadata/labels/team/"));
-        let tag = json!({"validate": {"pattern": {"spec": {"containers": [{"image": "!*:latest"}]}}}});
+        let tag =
+            json!({"validate": {"pattern": {"spec": {"containers": [{"image": "!*:latest"}]}}}});
         assert_eq!(broken(&tag, &pod).as_deref(), Some("/spec/containers/0/image/"));
     }
 

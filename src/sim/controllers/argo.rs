@@ -178,6 +178,10 @@ fn begin(sim: &mut Simulation, look: &Look, phase: &str, synced: bool) {
     let only_surplus =
         look.members.iter().filter(|m| !m.synced()).all(|m| m.surplus() && !prunes(look));
     if off || (synced && !phase.is_empty()) || (only_surplus && !phase.is_empty()) {
+        let now = sim.stamp();
+        sim.store.update(Kind::Application, &look.key, |app| {
+            keep_condition(app, "SyncError", None, &now);
+        });
         return;
     }
     if tried && phase != "Succeeded" {
@@ -254,8 +258,7 @@ fn refused(sim: &mut Simulation, look: &Look, words: &str) {
     let retried = look.app.int("status/operationState/retryCount");
     let message = format!("one or more objects failed to apply, reason: {words}");
     let first = look.members.iter().find(|m| !m.synced()).or(look.members.first());
-    let results: Vec<_> =
-        first.iter().map(|m| outcome(m, "SyncFailed", words)).collect();
+    let results: Vec<_> = first.iter().map(|m| outcome(m, "SyncFailed", words)).collect();
     let last = retried >= RETRIES;
     sim.store.update(Kind::Application, &look.key, |app| {
         let message = if last {
@@ -302,7 +305,8 @@ fn succeed(sim: &mut Simulation, look: &Look) {
         if member.surplus() && !prunes(look) {
             continue;
         }
-        let (status, words) = if member.surplus() { ("Pruned", "pruned") } else { ("Synced", "configured") };
+        let (status, words) =
+            if member.surplus() { ("Pruned", "pruned") } else { ("Synced", "configured") };
         let text = format!("{} {words}", member.key.name);
         results.push(outcome(member, status, &text));
         delivery::apply(sim, member, prunes(look));

@@ -142,7 +142,10 @@ pub(crate) fn attachment(sim: &mut Simulation, key: &Key) {
     if attached && !users.is_empty() && !deleting(&object) {
         return;
     }
-    if users.is_empty() && !deleting(&object) && still_mounted(sim, key, object.text("spec/nodeName")) {
+    if users.is_empty()
+        && !deleting(&object)
+        && still_mounted(sim, key, object.text("spec/nodeName"))
+    {
         sim.queue.push(sim.now + 10 * SECOND, Task::Attachment(key.clone()));
         return;
     }

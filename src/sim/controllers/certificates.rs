@@ -117,7 +117,11 @@ fn expire(sim: &mut Simulation, key: &Key, found: &Value) {
         return;
     }
     let message = format!("Certificate expired on {}", found.text("status/notAfter"));
-    set(sim, key, Condition { kind: "Ready", status: "False", reason: "Expired", message: &message });
+    set(
+        sim,
+        key,
+        Condition { kind: "Ready", status: "False", reason: "Expired", message: &message },
+    );
 }
 
 fn set(sim: &mut Simulation, key: &Key, condition: Condition<'_>) {
@@ -188,7 +192,8 @@ pub(crate) fn request(sim: &mut Simulation, key: &Key) {
     sim.store.update(Kind::CertificateRequest, key, |r| {
         let approved = "Certificate request has been approved by cert-manager.io";
         let (kind, status_true) = ("Approved", "True");
-        let told = Condition { kind, status: status_true, reason: "cert-manager.io", message: approved };
+        let told =
+            Condition { kind, status: status_true, reason: "cert-manager.io", message: approved };
         set_condition(r, told, &now, &[]);
         set_condition(r, Condition { kind: "Ready", status, reason, message: &message }, &now, &[]);
         if status == "True" {

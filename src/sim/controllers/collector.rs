@@ -44,7 +44,10 @@ pub(crate) fn finish(sim: &mut Simulation, kind: Kind, key: &Key) {
 pub(crate) fn released(sim: &mut Simulation, kind: Kind, key: &Key, object: &Value) {
     let own = matches!(
         kind,
-        Kind::Namespace | Kind::PersistentVolumeClaim | Kind::PersistentVolume | Kind::VolumeAttachment
+        Kind::Namespace
+            | Kind::PersistentVolumeClaim
+            | Kind::PersistentVolume
+            | Kind::VolumeAttachment
     );
     if !own && object.items("metadata/finalizers").is_empty() {
         finish(sim, kind, key);
@@ -107,7 +110,8 @@ fn write_conditions(
     held: &BTreeMap<String, usize>,
 ) {
     let remaining = format!("Some resources are remaining: {}", left.join(", "));
-    let names: Vec<_> = held.iter().map(|(f, n)| format!("{f} in {n} resource instances")).collect();
+    let names: Vec<_> =
+        held.iter().map(|(f, n)| format!("{f} in {n} resource instances")).collect();
     let finalizers =
         format!("Some content in the namespace has finalizers remaining: {}", names.join(", "));
     let rows = [

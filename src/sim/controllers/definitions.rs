@@ -48,6 +48,7 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
     if sim.store.list(kind, None).next().is_none() {
         collector::release(sim, Kind::CustomResourceDefinition, key, FINALIZER);
     } else {
-        sim.queue.push(sim.now + RETRY, Task::Reconcile(Kind::CustomResourceDefinition, key.clone()));
+        sim.queue
+            .push(sim.now + RETRY, Task::Reconcile(Kind::CustomResourceDefinition, key.clone()));
     }
 }

@@ -146,8 +146,7 @@ pub(crate) fn health(member: &Member) -> Health {
         Kind::Deployment if live.truth("spec/paused") => Health::Suspended,
         Kind::Deployment => {
             let progressing = condition(live, "Progressing");
-            let stuck =
-                progressing.is_some_and(|c| c.text("reason") == "ProgressDeadlineExceeded");
+            let stuck = progressing.is_some_and(|c| c.text("reason") == "ProgressDeadlineExceeded");
             let wanted = count("spec/replicas");
             let (updated, available) =
                 (count("status/updatedReplicas"), count("status/availableReplicas"));

@@ -98,10 +98,7 @@ pub(crate) fn ready(
         set_condition(object, Condition { kind: "Ready", status, reason, message }, &now, &[]);
         let all = object.items("status/conditions");
         if let Some(index) = all.iter().position(|c| c.text("type") == "Ready") {
-            object.put(
-                &format!("status/conditions/{index}/observedGeneration"),
-                json!(generation),
-            );
+            object.put(&format!("status/conditions/{index}/observedGeneration"), json!(generation));
         }
     });
 }
@@ -143,7 +140,8 @@ pub(crate) fn kustomization(sim: &mut Simulation, key: &Key) {
     let retry = Some(span(found.text("spec/retryInterval"))).filter(|r| *r > 0);
     let retry = retry.unwrap_or(interval);
     let source = Key::new(&key.ns, found.text("spec/sourceRef/name"));
-    let artifact = sim.store.get(Kind::GitRepository, &source).map(|s| s.text("status/artifact/revision"));
+    let artifact =
+        sim.store.get(Kind::GitRepository, &source).map(|s| s.text("status/artifact/revision"));
     let revision = artifact.unwrap_or("").to_owned();
     let look = Look { key: key.clone(), found, revision, interval, retry };
     if look.revision.is_empty() {
@@ -228,17 +226,23 @@ fn apply(sim: &mut Simulation, look: &Look, times: u32) {
         k.put("status/lastAppliedRevision", json!(look.revision));
         k.put("status/lastAttemptedRevision", json!(look.revision));
         k.put("status/inventory/entries", Value::Array(entries));
-        k.put("status/history", json!([{
-            "digest": look.revision,
-            "lastReconciled": now,
-            "lastReconciledDuration": "1.2s",
-            "lastReconciledStatus": "ReconciliationSucceeded",
-        }]));
+        k.put(
+            "status/history",
+            json!([{
+                "digest": look.revision,
+                "lastReconciled": now,
+                "lastReconciledDuration": "1.2s",
+                "lastReconciledStatus": "ReconciliationSucceeded",
+            }]),
+        );
         delivery::observe(k);
     });
     ready(sim, Kind::Kustomization, &look.key, "True", "ReconciliationSucceeded", &words);
     if new {
-        let text = format!("Reconciliation finished in 1.2s, next run in {}", look.found.text("spec/interval"));
+        let text = format!(
+            "Reconciliation finished in 1.2s, next run in {}",
+            look.found.text("spec/interval")
+        );
         sim.normal(&look.found, by, "ReconciliationSucceeded", text);
     }
     again(sim, look, look.interval, 0);

@@ -14,9 +14,10 @@ const KEPT: usize = 5;
 
 /// The revisions of a release, oldest first.
 pub(crate) fn revisions(sim: &Simulation, release: &Key) -> Vec<(i64, Key)> {
-    let all = sim.store.list(Kind::Secret, Some(&release.ns)).filter(|(_, s)| {
-        s.label("owner") == "helm" && s.label("name") == release.name
-    });
+    let all = sim
+        .store
+        .list(Kind::Secret, Some(&release.ns))
+        .filter(|(_, s)| s.label("owner") == "helm" && s.label("name") == release.name);
     let mut found: Vec<_> =
         all.filter_map(|(key, s)| Some((s.label("version").parse().ok()?, key.clone()))).collect();
     found.sort();

@@ -53,7 +53,10 @@ pub(crate) fn release(sim: &mut Simulation, key: &Key) {
     let look = Look { key: key.clone(), workload: release.clone(), release, found };
     if !fetched.is_some_and(|s| delivery::is_ready(s)) && attempt.is_none() {
         let chart = format!("{}-{}", key.ns, key.name);
-        let words = format!("HelmChart '{}/{chart}' is not ready: latest generation of object has not been reconciled", key.ns);
+        let words = format!(
+            "HelmChart '{}/{chart}' is not ready: latest generation of object has not been reconciled",
+            key.ns
+        );
         ready(sim, Kind::HelmRelease, key, "False", "SourceNotReady", &words);
         sim.queue.push(sim.now + 30 * SECOND, task);
         return;
@@ -64,8 +67,14 @@ pub(crate) fn release(sim: &mut Simulation, key: &Key) {
         // What stands here is reconciled at its interval, to no effect.
         None => {
             let revision = format!("{}@{}", look.release.name, chart(&look));
-            let words = format!("Helm upgrade succeeded for release {}.v1 with chart {revision}", look.release);
-            if !delivery::is_ready(&look.found) && look.found.at("status/history").is_some() && !stalled(&look) {
+            let words = format!(
+                "Helm upgrade succeeded for release {}.v1 with chart {revision}",
+                look.release
+            );
+            if !delivery::is_ready(&look.found)
+                && look.found.at("status/history").is_some()
+                && !stalled(&look)
+            {
                 ready(sim, Kind::HelmRelease, key, "True", "UpgradeSucceeded", &words);
             }
         }
@@ -97,12 +106,16 @@ fn upgrade(sim: &mut Simulation, look: &Look, times: u32) {
     }
     write(sim, look, number, status);
     sim.store.update(Kind::HelmRelease, &look.key, |r| {
-        r.put("status/lastAttemptedReleaseAction", json!(if first { "install" } else { "upgrade" }));
+        r.put(
+            "status/lastAttemptedReleaseAction",
+            json!(if first { "install" } else { "upgrade" }),
+        );
         r.put("status/lastAttemptedRevision", json!(chart(look)));
         drop_condition(r, "Stalled");
         drop_condition(r, "Remediated");
     });
-    let words = format!("Running 'upgrade' action with timeout of {}", look.found.text("spec/timeout"));
+    let words =
+        format!("Running 'upgrade' action with timeout of {}", look.found.text("spec/timeout"));
     ready(sim, Kind::HelmRelease, &look.key, "Unknown", "Progressing", &words);
     keep(sim, look, times);
 }

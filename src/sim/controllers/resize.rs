@@ -32,7 +32,8 @@ pub(crate) fn grow(sim: &mut Simulation, key: &Key) {
     let task = Task::Resize(key.clone());
     let about = (Kind::PersistentVolumeClaim, key.clone());
     let attempt = sim.outside.attempts.get(&about).copied();
-    if attempt.is_some_and(|a| a.until > sim.now) {
+    if let Some(attempt) = attempt.filter(|a| a.until > sim.now) {
+        sim.queue.push(attempt.until, task);
         return;
     }
     if storage::controller_pod(sim, &driver).is_none() {
@@ -63,9 +64,15 @@ pub(crate) fn grow(sim: &mut Simulation, key: &Key) {
         sim.store.update(Kind::PersistentVolume, &volume, |v| {
             v.put("spec/capacity/storage", wanted);
         });
-        let message = "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
+        let message =
+            "Waiting for user to (re-)start a pod to finish file system resize of volume on node.";
         say(sim, key, "FileSystemResizePending", "", message, "NodeResizePending");
-        sim.normal(&claim, by, "FileSystemResizeRequired", "Require file system resize of volume on node".to_owned());
+        sim.normal(
+            &claim,
+            by,
+            "FileSystemResizeRequired",
+            "Require file system resize of volume on node".to_owned(),
+        );
         let until = sim.now + NODE_TAKES;
         let about = (Kind::PersistentVolumeClaim, key.clone());
         let next = crate::sim::outside::Attempt { since: sim.now, times: 1, until };
@@ -81,7 +88,12 @@ fn say(sim: &mut Simulation, key: &Key, kind: &str, reason: &str, message: &str,
         let all = claim.items("status/conditions").iter();
         let left: Vec<_> = all.filter(|c| c.text("type") == kind).cloned().collect();
         claim.put("status/conditions", Value::Array(left));
-        set_condition(claim, Condition { kind, status: "True", reason, message }, &now, &["lastProbeTime"]);
+        set_condition(
+            claim,
+            Condition { kind, status: "True", reason, message },
+            &now,
+            &["lastProbeTime"],
+        );
         claim.put("status/allocatedResourceStatuses", json!({"storage": stands}));
         let wanted = claim.text("spec/resources/requests/storage").to_owned();
         claim.put("status/allocatedResources/storage", json!(wanted));
@@ -101,7 +113,9 @@ fn finish(sim: &mut Simulation, key: &Key, claim: &Value) {
 }
 
 fn clear(claim: &mut Value) {
-    for path in ["status/conditions", "status/allocatedResourceStatuses", "status/allocatedResources"] {
+    for path in
+        ["status/conditions", "status/allocatedResourceStatuses", "status/allocatedResources"]
+    {
         claim.drop_field(path);
     }
 }

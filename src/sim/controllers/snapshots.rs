@@ -8,7 +8,7 @@ use super::{Task, works};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::manifests::DRIVER;
-use crate::sim::moment::{MINUTE, Moment, SECOND};
+use crate::sim::moment::{MINUTE, Moment, SECOND, parse};
 use crate::sim::recorder::Actor;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
@@ -90,8 +90,13 @@ pub(crate) fn snapshot(sim: &mut Simulation, key: &Key) {
             s.put("status/boundVolumeSnapshotContentName", json!(content));
             s.put("status/creationTime", json!(now));
         });
-        let took = sim.chance.of("snapshot", &content).log_normal(8 * SECOND, 0.5);
-        sim.queue.push(sim.now + took, task);
+        sim.queue.push(sim.now + SECOND, task);
+        return;
+    }
+    let took = sim.chance.of("snapshot", &content).log_normal(8 * SECOND, 0.5);
+    let begun = parse(found.text("status/creationTime"));
+    if let Some(done) = begun.map(|at| at + took).filter(|done| *done > sim.now) {
+        sim.queue.push(done, task);
         return;
     }
     sim.store.update(Kind::VolumeSnapshot, key, |s| {

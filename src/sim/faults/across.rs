@@ -60,7 +60,14 @@ pub(super) static FAULTS: &[FaultKind] = &[
             "compute_workload_available_ratio",
             "compute_workload_unavailable",
             "compute_workloads_degraded",
+            "gitops_argo_unhealthy",
             "gitops_controller_down",
+            "networking_dns_degraded",
+            "networking_ingress_backend_broken",
+            "networking_route_unresolved",
+            "observability_collector_unhealthy",
+            "observability_leader_lease_stale",
+            "observability_prometheus_stack_unhealthy",
             "networking_dataplane_uncovered",
             "networking_endpoint_flaps_total",
             "networking_service_not_serving",
@@ -76,7 +83,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
             let pod = key(fault.parameter("pod"));
             let Some(found) = sim.store.get(Kind::Pod, &pod).cloned() else { return };
             let node = Key::cluster(found.text("spec/nodeName"));
-            let Some(held) = sim.store.get(Kind::Node, &node).map(|n| (**n).clone()) else { return };
+            let Some(held) = sim.store.get(Kind::Node, &node).map(|n| (**n).clone()) else {
+                return;
+            };
             sim.script.before.insert((Kind::Node, node.clone()), held);
             nodes::lose(sim, &node);
             script::later(sim, 60_000, fault, |sim, fault| {

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::means::{behave, commit, commit_removal, edit, key, push, replace_unready, restore, revert};
+use super::means::{
+    behave, commit, commit_removal, edit, key, push, replace_unready, restore, revert,
+};
 use super::{Class, Fault, FaultKind};
 use crate::sim::controllers::{delivery, flux};
 use crate::sim::fields::Fields;
@@ -34,7 +36,12 @@ const DELIVERED: &[&str] = &[
     "gitops_flux_stalled",
     "gitops_helmrelease_failed",
     "gitops_helmrelease_failures_total",
+    "compute_probe_failures_total",
+    "gitops_inventory_removed_total",
     "networking_endpoint_flaps_total",
+    "networking_ingress_backend_broken",
+    "networking_route_unresolved",
+    "networking_selector_orphan",
     "networking_service_not_serving",
     "networking_service_ready_ratio",
     "tooling_helm_release_secrets",
@@ -107,7 +114,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Obvious,
         summary: "the API server refuses a commit to application {application}",
         root: "Application argocd/{application}",
-        tells: &["gitops_argo_operation_failed", "gitops_argo_condition", "gitops_argo_out_of_sync"],
+        tells: &[
+            "gitops_argo_operation_failed",
+            "gitops_argo_condition",
+            "gitops_argo_out_of_sync",
+        ],
         follows: DELIVERED,
         within: 1_080,
         lasts: 1_800,
@@ -120,12 +131,14 @@ pub(super) static FAULTS: &[FaultKind] = &[
             ),
         ],
         begin: |sim, fault| {
-            let about = (Kind::Application, key(&format!("argocd/{}", fault.parameter("application"))));
+            let about =
+                (Kind::Application, key(&format!("argocd/{}", fault.parameter("application"))));
             sim.outside.unapplicable.insert(about, fault.parameter("error").to_owned());
             ship(sim, fault.parameter("application"), fault, Conduct::Serves);
         },
         end: |sim, fault| {
-            let about = (Kind::Application, key(&format!("argocd/{}", fault.parameter("application"))));
+            let about =
+                (Kind::Application, key(&format!("argocd/{}", fault.parameter("application"))));
             sim.outside.unapplicable.remove(&about);
             back(sim, fault.parameter("application"), fault);
         },
@@ -195,6 +208,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
             "compute_workloads_degraded",
             "gitops_argo_condition",
             "gitops_argo_out_of_sync",
+            "networking_service_not_serving",
         ],
         within: 300,
         lasts: 900,
@@ -272,7 +286,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "a commit that Flux applies brings the next version of {deployment}",
         root: "Kustomization flux-system/{kustomization}",
         tells: &[],
-        follows: &["compute_rollout_active", "gitops_changes_total", "networking_endpoint_flaps_total"],
+        follows: &[
+            "compute_rollout_active",
+            "gitops_changes_total",
+            "networking_endpoint_flaps_total",
+        ],
         within: 0,
         lasts: 600,
         parameters: &[("kustomization", "analytics"), ("deployment", "analytics/ingest")],
@@ -285,9 +303,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Obvious,
         summary: "the upgrade of HelmRelease {release} fails until its retries are exhausted",
         root: "HelmRelease flux-system/{release}",
-        tells: &["gitops_helmrelease_failed", "gitops_flux_stalled", "compute_crashloop"],
+        tells: &["gitops_helmrelease_failed", "gitops_flux_stalled"],
         follows: DELIVERED,
-        within: 600,
+        within: 720,
         lasts: 1_200,
         parameters: &[("release", "dashboards"), ("deployment", "platform/dashboards")],
         begin: |sim, fault| {
@@ -295,7 +313,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
             let Some(held) = sim.store.get(Kind::Deployment, &deployment) else { return };
             let image = image_of(held);
             let (name, tag) = (image.rsplit_once(':').map_or("", |(n, _)| n), next_tag(image));
-            sim.surroundings.set_image(&format!("{name}:{tag}"), CRASH);
+            sim.surroundings.set_image(&format!("{name}:{tag}"), Conduct::Unready);
             let release = format!("flux-system/{}", fault.parameter("release"));
             edit(sim, Kind::HelmRelease, &release, |r| {
                 r.put("spec/values/image/tag", json!(tag));
@@ -369,6 +387,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
             "compute_workloads_degraded",
             "gitops_flux_reconcile_overdue",
             "gitops_flux_revision_lag",
+            "networking_service_not_serving",
         ],
         within: 300,
         lasts: 900,

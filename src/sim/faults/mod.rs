@@ -6,11 +6,11 @@ mod capacity;
 mod compute;
 mod gitops;
 mod means;
-mod security;
 mod networking;
 mod observability;
 #[cfg(test)]
 mod played;
+mod security;
 mod storage;
 mod supplies;
 mod tooling;

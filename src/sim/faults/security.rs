@@ -31,7 +31,9 @@ const BLOCKED: &[&str] = &[
     "networking_service_ready_ratio",
     "security_kyverno_engine",
     "security_policy_denials_total",
+    "networking_endpoint_flaps_total",
     "security_webhook_backend_down",
+    "security_webhook_calls_failing",
     "security_webhook_config_changes_total",
     "security_enforcing_policies",
 ];
@@ -147,7 +149,10 @@ pub(super) static FAULTS: &[FaultKind] = &[
         lasts: 1_200,
         parameters: &[
             ("issuer", "payments/mesh-ca"),
-            ("error", "Failed to initialize Vault client: error calling Vault server: 503 Vault is sealed"),
+            (
+                "error",
+                "Failed to initialize Vault client: error calling Vault server: 503 Vault is sealed",
+            ),
         ],
         begin: |sim, fault| {
             let issuer = key(fault.parameter("issuer"));
@@ -317,7 +322,8 @@ pub(super) static FAULTS: &[FaultKind] = &[
         ],
         begin: |sim, fault| {
             let namespace = fault.parameter("namespace");
-            let account = json!({"kind": "ServiceAccount", "name": "default", "namespace": namespace});
+            let account =
+                json!({"kind": "ServiceAccount", "name": "default", "namespace": namespace});
             bind(sim, fault, &json!([account]));
         },
         end: |sim, fault| unmake(sim, Kind::ClusterRoleBinding, fault.parameter("binding")),

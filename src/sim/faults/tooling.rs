@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::means::{
-    behave, commit_removal, edit, key, make, remove, restore, revert, unmake,
+    behave, commit, commit_removal, edit, key, make, remove, restore, revert, unmake,
 };
 use super::{Class, FaultKind};
 use crate::sim::controllers::{collector, helm};
 use crate::sim::fields::Fields;
+use crate::sim::founding::{image_of, next_tag, set_tag};
 use crate::sim::kind::Kind;
 use crate::sim::manifests;
 use crate::sim::moment::SECOND;
@@ -76,26 +77,40 @@ pub(super) static FAULTS: &[FaultKind] = &[
         name: "config-map-pruned",
         layer: "tooling",
         class: Class::Obvious,
-        summary: "a commit takes away ConfigMap {config_map}, which a workload names",
+        summary: "a commit takes away ConfigMap {config_map}, which {deployment} names, and releases that",
         root: "ConfigMap {config_map}",
         tells: &["tooling_config_reference_broken"],
         follows: &[
             "compute_container_waiting",
             "compute_pods_unready",
-            "gitops_changes_total",
+            "compute_rollout_active",
+            "compute_rollout_stalled",
+            "compute_workloads_degraded",
             "gitops_argo_out_of_sync_resources",
+            "gitops_argo_unhealthy",
+            "gitops_changes_total",
             "gitops_inventory_removed_total",
         ],
         within: 420,
         lasts: 900,
-        parameters: &[("application", "shop"), ("config_map", "shop/checkout-config")],
+        parameters: &[
+            ("application", "shop"),
+            ("config_map", "shop/checkout-config"),
+            ("deployment", "shop/checkout"),
+        ],
         begin: |sim, fault| {
-            let map = key(fault.parameter("config_map"));
-            commit_removal(sim, fault.parameter("application"), Kind::ConfigMap, &map);
+            let (application, map) =
+                (fault.parameter("application"), fault.parameter("config_map"));
+            commit_removal(sim, application, Kind::ConfigMap, &key(map));
+            commit(sim, application, (Kind::Deployment, fault.parameter("deployment")), |d| {
+                let tag = next_tag(image_of(d));
+                set_tag(d, &tag);
+            });
         },
         end: |sim, fault| {
-            let (application, map) = (fault.parameter("application"), fault.parameter("config_map"));
-            revert(sim, application, Kind::ConfigMap, map);
+            let application = fault.parameter("application");
+            revert(sim, application, Kind::ConfigMap, fault.parameter("config_map"));
+            revert(sim, application, Kind::Deployment, fault.parameter("deployment"));
         },
     },
     FaultKind {
