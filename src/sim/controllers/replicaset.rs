@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{pods, quota};
-use crate::sim::fields::{Condition, Fields, deleting, set_condition};
+use crate::sim::fields::{Condition, Fields, deleting, holds, set_condition};
 use crate::sim::kind::Kind;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
@@ -39,6 +39,10 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
 fn write_failure(sim: &mut Simulation, key: &Key, refused: Option<&str>) {
     let now = sim.stamp();
     sim.store.update(Kind::ReplicaSet, key, |set| {
+        // While it stands, it keeps the words of the first refusal (`SetCondition` of the controller).
+        if refused.is_some() && holds(set, "ReplicaFailure") {
+            return;
+        }
         if let Some(message) = refused {
             let reason = "FailedCreate";
             let failure = Condition { kind: "ReplicaFailure", status: "True", reason, message };
