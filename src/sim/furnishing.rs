@@ -352,12 +352,12 @@ fn guard(sim: &mut Simulation) {
 /// A quota with room to grow.
 fn limit(sim: &mut Simulation, apps: &[App]) {
     let pods: u32 = apps.iter().map(App::replicas).sum();
-    let cpu: u32 = apps.iter().map(|a| a.replicas() * a.milli_cpu).sum();
+    let memory: u32 = apps.iter().map(|a| a.replicas() * a.memory_mebi).sum();
     let quota = json!({
         "metadata": {"name": "compute", "namespace": LIMITED},
         "spec": {"hard": {
             "pods": (2 * pods + SPARE_PODS).to_string(),
-            "requests.cpu": (2 * cpu / 1000 + SPARE_PODS).to_string(),
+            "requests.memory": format!("{}Mi", 2 * memory + 1024 * SPARE_PODS),
         }},
     });
     sim.create(Kind::ResourceQuota, quota);

@@ -81,6 +81,7 @@ pub(super) const LOST: &[&str] = &[
     "storage_csi_node_coverage_ratio",
     "storage_csi_driver_unregistered",
     "storage_detach_blocked",
+    "storage_pv_zone_unschedulable",
 ];
 
 pub(super) static FAULTS: &[FaultKind] = &[
