@@ -76,7 +76,7 @@ pub(crate) fn cluster(sim: &mut Simulation) {
 /// The API server's own Service, whose endpoints it writes itself.
 fn api_server(sim: &mut Simulation) {
     let mut own =
-        service("default", "kubernetes", &json!({}), &json!([port("https", 443, json!(6443))]));
+        service("default", "kubernetes", &json!({}), &json!([port("https", 443, &json!(6443))]));
     own.drop_field("spec/selector");
     own.put("spec/clusterIP", json!("100.64.0.1"));
     own.put("spec/clusterIPs", json!(["100.64.0.1"]));
@@ -136,7 +136,7 @@ pub(crate) fn tenant(sim: &mut Simulation, tenant: &Tenant) {
     }
 }
 
-fn port(name: &str, number: u32, target: Value) -> Value {
+fn port(name: &str, number: u32, target: &Value) -> Value {
     json!({"name": name, "port": number, "protocol": "TCP", "targetPort": target})
 }
 
@@ -159,19 +159,19 @@ fn service(ns: &str, name: &str, selector: &Value, ports: &Value) -> Value {
 /// The Service of an app, which is called as it is but for the cluster's DNS.
 fn service_of(app: &App) -> Value {
     let selector = json!({"app": app.name});
-    let http = json!([port("http", 80, json!("http"))]);
+    let http = json!([port("http", 80, &json!("http"))]);
     let of = |name: &str, ports: &Value| service(&app.ns, name, &selector, ports);
     match (app.ns.as_str(), app.name.as_str()) {
         ("kube-system", "cluster-dns") => {
-            let mut udp = port("dns", 53, json!(53));
+            let mut udp = port("dns", 53, &json!(53));
             udp.put("protocol", json!("UDP"));
-            let ports = [udp, port("dns-tcp", 53, json!(53)), port("metrics", 9153, json!(9153))];
+            let ports = [udp, port("dns-tcp", 53, &json!(53)), port("metrics", 9153, &json!(9153))];
             let mut dns = of(&reach::dns().name, &Value::from(ports.to_vec()));
             dns.put("metadata/labels/k8s-app", json!("kube-dns"));
             dns
         }
         ("kube-system", name @ "resource-metrics") => {
-            of(name, &json!([port("https", 443, json!("http"))]))
+            of(name, &json!([port("https", 443, &json!("http"))]))
         }
         ("platform", name @ ("ingress" | "gateway")) => balanced("platform", name, name),
         (_, name) => {
@@ -199,7 +199,7 @@ fn address(sim: &Simulation, service: &mut Value) {
 
 /// A Service of type `LoadBalancer` for an app.
 pub(crate) fn balanced(ns: &str, name: &str, app: &str) -> Value {
-    let ports = json!([port("http", 80, json!("http"))]);
+    let ports = json!([port("http", 80, &json!("http"))]);
     let mut service = service(ns, name, &json!({"app": app}), &ports);
     service.put("spec/type", json!("LoadBalancer"));
     service.put("spec/externalTrafficPolicy", json!("Cluster"));
@@ -352,12 +352,12 @@ fn guard(sim: &mut Simulation) {
 /// A quota with room to grow.
 fn limit(sim: &mut Simulation, apps: &[App]) {
     let pods: u32 = apps.iter().map(App::replicas).sum();
-    let cpu: u32 = apps.iter().map(|a| a.replicas() * a.milli_cpu).sum();
+    let memory: u32 = apps.iter().map(|a| a.replicas() * a.memory_mebi).sum();
     let quota = json!({
         "metadata": {"name": "compute", "namespace": LIMITED},
         "spec": {"hard": {
             "pods": (2 * pods + SPARE_PODS).to_string(),
-            "requests.cpu": (2 * cpu / 1000 + SPARE_PODS).to_string(),
+            "requests.memory": format!("{}Mi", 2 * memory + 1024 * SPARE_PODS),
         }},
     });
     sim.create(Kind::ResourceQuota, quota);

@@ -47,6 +47,8 @@ pub(crate) struct Surroundings {
     busy: BTreeMap<String, f64>,
     /// Why the cloud makes no load balancers.
     pub(crate) balancer_error: Option<String>,
+    /// The API server's own checks that fail.
+    pub(crate) failing_checks: BTreeSet<String>,
     /// Nodes that come and go.
     pub(crate) flapping: BTreeSet<String>,
 }

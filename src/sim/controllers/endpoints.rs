@@ -55,7 +55,7 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
                 slice.put("ports", ports.clone());
             });
         } else {
-            let slice = slice(sim, &service, nth, chunk, &ports);
+            let slice = slice(sim, &service, nth, &chunk, &ports);
             sim.create(Kind::EndpointSlice, slice);
         }
     }
@@ -115,7 +115,7 @@ fn ports(service: &Value, pod: Option<&Value>) -> Value {
     if resolved.is_empty() { Value::Null } else { Value::Array(resolved) }
 }
 
-fn slice(sim: &Simulation, service: &Value, nth: usize, endpoints: Value, ports: &Value) -> Value {
+fn slice(sim: &Simulation, service: &Value, nth: usize, endpoints: &Value, ports: &Value) -> Value {
     let name = service.text("metadata/name");
     let thing = format!("{}/{nth}", service.text("metadata/uid"));
     json!({

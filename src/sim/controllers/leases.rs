@@ -54,7 +54,7 @@ fn key_of(part: Part) -> Key {
 /// Makes the leases of the control plane.
 pub(crate) fn found(sim: &mut Simulation) {
     for part in [Part::ControllerManager, Part::Scheduler] {
-        let holder = format!("control-1_{}", sim.chance.of("holder", part.name()).uuid());
+        let holder = format!("control-a_{}", sim.chance.of("holder", part.name()).uuid());
         make(sim, &key_of(part), &holder, LEADER_LASTS);
     }
     let bits = sim.chance.of("identity", "apiserver").bits();
@@ -107,7 +107,7 @@ pub(super) fn part_changed(sim: &mut Simulation, part: Part) {
         return;
     }
     let thing = format!("{}/{}", part.name(), sim.now);
-    let holder = format!("control-1_{}", sim.chance.of("holder", &thing).uuid());
+    let holder = format!("control-a_{}", sim.chance.of("holder", &thing).uuid());
     acquire(sim, &key, &holder);
 }
 

@@ -35,15 +35,19 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
     write_status(sim, key);
 }
 
-/// The API server's first refusal stands as a condition until pods are made again.
+/// The API server's refusal stands as a condition until pods are made again.
 fn write_failure(sim: &mut Simulation, key: &Key, refused: Option<&str>) {
     let now = sim.stamp();
     sim.store.update(Kind::ReplicaSet, key, |set| {
-        if let Some(message) = refused.filter(|_| !holds(set, "ReplicaFailure")) {
+        // While it stands, it keeps the words of the first refusal (`SetCondition` of the controller).
+        if refused.is_some() && holds(set, "ReplicaFailure") {
+            return;
+        }
+        if let Some(message) = refused {
             let reason = "FailedCreate";
             let failure = Condition { kind: "ReplicaFailure", status: "True", reason, message };
             set_condition(set, failure, &now, &[]);
-        } else if refused.is_none() && set.at("status/conditions").is_some() {
+        } else if set.at("status/conditions").is_some() {
             set.drop_field("status/conditions");
         }
     });

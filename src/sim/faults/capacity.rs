@@ -43,7 +43,7 @@ const MOVED: &[&str] = &[
 ];
 
 /// What follows when nodes fall silent.
-const LOST: &[&str] = &[
+pub(super) const LOST: &[&str] = &[
     "compute_evictions_total",
     "compute_node_evicting",
     "compute_node_heartbeat_age_seconds",
@@ -78,8 +78,10 @@ const LOST: &[&str] = &[
     "compute_hpa_unhealthy",
     "storage_attach_error",
     "storage_csi_controller_lease_stale",
-    "storage_csi_node_unready",
+    "storage_csi_node_coverage_ratio",
+    "storage_csi_driver_unregistered",
     "storage_detach_blocked",
+    "storage_pv_zone_unschedulable",
 ];
 
 pub(super) static FAULTS: &[FaultKind] = &[
@@ -126,7 +128,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
         parameters: &[("deployment", "search/query")],
         begin: |sim, fault| {
             edit_template(sim, fault.parameter("deployment"), |d| {
-                d.drop_field("spec/template/spec/containers/0/resources/requests/cpu");
+                let at = "spec/template/spec/containers/0/resources/requests";
+                let memory = d.text(&format!("{at}/memory")).to_owned();
+                d.put(at, json!({"memory": memory}));
             });
         },
         end: |sim, fault| roll_back(sim, fault.parameter("deployment")),
@@ -301,7 +305,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Obvious,
         summary: "ConfigMap {config} loses a key while Deployment {deployment} is released",
         root: "ConfigMap {config}",
-        tells: &["compute_container_waiting"],
+        tells: &["compute_container_waiting", "tooling_config_reference_broken"],
         follows: UNSERVED,
         within: 180,
         lasts: 600,

@@ -29,7 +29,8 @@ const ONE_NODE: &[&str] = &[
     "networking_sandbox_failures_total",
     "observability_log_agent_coverage_ratio",
     "observability_log_agent_uncovered",
-    "storage_csi_node_unready",
+    "storage_csi_node_coverage_ratio",
+    "storage_csi_driver_unregistered",
 ];
 
 /// Kubernetes' words for a crash at once.

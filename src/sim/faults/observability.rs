@@ -248,6 +248,24 @@ pub(super) static FAULTS: &[FaultKind] = &[
         },
     },
     FaultKind {
+        name: "etcd-unready",
+        layer: "observability",
+        class: Class::Obvious,
+        summary: "the API server's check {check} fails",
+        root: "Cluster {check}",
+        tells: &["observability_apiserver_check_failed"],
+        follows: &["observability_etcd_errors_total"],
+        within: 120,
+        lasts: 480,
+        parameters: &[("check", "etcd")],
+        begin: |sim, fault| {
+            sim.surroundings.failing_checks.insert(fault.parameter("check").to_owned());
+        },
+        end: |sim, fault| {
+            sim.surroundings.failing_checks.remove(fault.parameter("check"));
+        },
+    },
+    FaultKind {
         name: "prometheus-restarted",
         layer: "observability",
         class: Class::Healthy,

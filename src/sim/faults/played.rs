@@ -9,9 +9,11 @@ mod tests {
 
     use crate::config::Settings;
     use crate::model::kind::Kind as Seen;
+    use crate::model::source::{Availability, SourceNote};
     use crate::model::text::Interner;
     use crate::model::world::{Delta, World};
     use crate::pipeline::{Pipeline, State};
+    use crate::sim::apiserver;
     use crate::sim::controllers::leases;
     use crate::sim::faults::{Class, Fault, all};
     use crate::sim::founding;
@@ -59,6 +61,11 @@ mod tests {
             play.version = play.sim.store.version();
             for kind in play.pipeline.kinds() {
                 play.absorb(Delta::Synced(kind));
+                if !served(kind) {
+                    let (availability, message) = (Availability::Absent, String::new());
+                    let note = SourceNote::Failed { availability, message, backoff_seconds: 0.0 };
+                    play.absorb(Delta::Note(kind, note));
+                }
             }
             play
         }
@@ -111,10 +118,22 @@ mod tests {
                 self.list(Kind::Lease);
                 self.absorb(Delta::Synced(Seen::Lease));
             }
+            for kind in self.pipeline.kinds().into_iter().filter(|kind| served(*kind)) {
+                self.absorb(Delta::Note(kind, SourceNote::Alive));
+            }
+            let checks = apiserver::readyz(&self.sim).1;
+            let (kind, text) = (Seen::ApiServerHealth, checks.as_bytes());
+            let delta = sources::read_exposition(kind, "one", text, self.now(), &mut self.texts);
+            self.absorb(delta);
             let report = self.pipeline.step(&self.world, self.now());
             let told = report.findings.iter();
             told.map(|f| (f.signal.to_string(), format!("{:?} {}", f.subject, f.message))).collect()
         }
+    }
+
+    /// Whether the simulated API has the kind.
+    fn served(kind: Seen) -> bool {
+        kind == Seen::ApiServerHealth || SERVED.iter().any(|s| s.name == kind.name())
     }
 
     fn name(signal: &str) -> &str {
@@ -204,6 +223,7 @@ mod tests {
         log_agent_missing "log-agent-missing",
         controller_manager_down "controller-manager-down",
         scheduler_down "scheduler-down",
+        etcd_unready "etcd-unready",
         prometheus_restarted "prometheus-restarted",
         quota_exhausted "quota-exhausted",
         autoscaler_blind "autoscaler-blind",
