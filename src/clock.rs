@@ -74,7 +74,7 @@ impl Clock {
     pub const fn speed(&self) -> f64 {
         match &self.0 {
             Inner::Scaled { speed, .. } => *speed,
-            Inner::System | Inner::Manual(_) => 1.0,
+            Inner::System | Inner::Manual(_) | Inner::Timers { .. } => 1.0,
         }
     }
 

@@ -170,6 +170,29 @@ pub(crate) fn set_condition(
     true
 }
 
+/// A list of conditions as custom resources write them: each of `wanted` with `observedGeneration`, and with the time
+/// at which its status last changed.
+pub(crate) fn judged(
+    held: &[Value],
+    wanted: &[Condition<'_>],
+    generation: i64,
+    stamp: &str,
+) -> Value {
+    let all = wanted.iter().map(|new| {
+        let old = held.iter().find(|c| c.text("type") == new.kind);
+        let same = old.filter(|c| c.text("status") == new.status);
+        json!({
+            "type": new.kind,
+            "status": new.status,
+            "reason": new.reason,
+            "message": new.message,
+            "observedGeneration": generation,
+            "lastTransitionTime": same.map_or(stamp, |c| c.text("lastTransitionTime")),
+        })
+    });
+    Value::Array(all.collect())
+}
+
 /// `metadata.namespace`, `metadata.name`, `metadata.uid` of an object, and its owner's reference to itself.
 pub(crate) fn owner_reference(owner: &Value) -> Value {
     json!({

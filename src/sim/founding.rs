@@ -1,8 +1,13 @@
 //! How did the cluster come to be? Founded weeks ago, settled by its own controllers, and alive ever since.
 
+pub(crate) mod delivery;
+pub(crate) mod guards;
+mod supplies;
+
 use serde_json::{Value, json};
 
 use super::fields::Fields;
+use super::furnishing;
 use super::kind::Kind;
 use super::layout::{self, Shape, Tenant};
 use super::manifests::{self, Role};
@@ -35,6 +40,11 @@ pub(crate) fn found(shape: Shape, present: Moment, memory: usize) -> Simulation 
         let settled = sim.now + SETTLING;
         sim.advance(settled);
     }
+    guards::found(&mut sim);
+    supplies::found(&mut sim);
+    delivery::found(&mut sim);
+    let settled = sim.now + SETTLING;
+    sim.advance(settled);
     release(&mut sim, &tenants, present);
     sim.skip(present - LIVED);
     sim.advance(present);
@@ -47,6 +57,7 @@ fn set_up(sim: &mut Simulation, shape: Shape) -> u32 {
     }
     sim.create(Kind::CsiDriver, manifests::csi_driver());
     sim.create(Kind::StorageClass, manifests::storage_class());
+    furnishing::cluster(sim);
     for nth in 0..shape.nodes {
         let (name, zone) = layout::node_name(nth);
         sim.create(Kind::Node, manifests::node(sim.chance, &name, &zone, nth, sim.now));
@@ -57,6 +68,7 @@ fn set_up(sim: &mut Simulation, shape: Shape) -> u32 {
 
 fn settle(sim: &mut Simulation, tenant: &Tenant) {
     sim.create(Kind::Namespace, manifests::namespace(&tenant.ns));
+    furnishing::tenant(sim, tenant);
     for app in &tenant.apps {
         let kind = match app.role {
             Role::Deployment { .. } => Kind::Deployment,
@@ -64,7 +76,9 @@ fn settle(sim: &mut Simulation, tenant: &Tenant) {
             Role::DaemonSet => Kind::DaemonSet,
             Role::CronJob { .. } => Kind::CronJob,
         };
-        sim.create(kind, app.manifest());
+        let mut manifest = app.manifest();
+        delivery::equip(sim, &mut manifest);
+        sim.create(kind, manifest);
     }
 }
 

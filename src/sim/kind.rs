@@ -101,6 +101,7 @@ kinds! {
     ClusterRoleBinding = "ClusterRoleBinding", "rbac.authorization.k8s.io" "v1", "clusterrolebindings", "clusterrolebinding", cluster, false;
     CertificateSigningRequest = "CertificateSigningRequest", "certificates.k8s.io" "v1", "certificatesigningrequests", "certificatesigningrequest", cluster, false;
     Certificate = "Certificate", "cert-manager.io" "v1", "certificates", "certificate", namespaced, true;
+    CertificateRequest = "CertificateRequest", "cert-manager.io" "v1", "certificaterequests", "certificaterequest", namespaced, true;
     Issuer = "Issuer", "cert-manager.io" "v1", "issuers", "issuer", namespaced, true;
     ClusterIssuer = "ClusterIssuer", "cert-manager.io" "v1", "clusterissuers", "clusterissuer", cluster, true;
     SecretStore = "SecretStore", "external-secrets.io" "v1", "secretstores", "secretstore", namespaced, true;

@@ -64,10 +64,37 @@ pub(crate) const HOUSE: &[(&str, i64, &[Row])] = &[
         &[
             daemon_set("log-agent"),
             deployment("ingress", 3, 200, 256),
+            deployment("gateway", 2, 200, 256),
+            deployment("otel-collector", 2, 100, 256),
             deployment("dashboards", 1, 100, 256),
             deployment("log-store", 2, 300, 512),
-            stateful_set("metrics-store", 2, 100),
+            stateful_set("prometheus-main", 2, 100),
             cron_job("backup", "0 * * * *"),
+            deployment("snapshot-scheduler", 1, 50, 64),
+        ],
+    ),
+    ("kyverno", 39, &[deployment("kyverno-admission-controller", 3, 100, 256)]),
+    (
+        "cert-manager",
+        39,
+        &[deployment("cert-manager", 1, 50, 128), deployment("cert-manager-webhook", 2, 50, 64)],
+    ),
+    ("external-secrets", 38, &[deployment("external-secrets", 1, 50, 128)]),
+    (
+        "argocd",
+        38,
+        &[
+            deployment("argocd-application-controller", 1, 250, 512),
+            deployment("argocd-repo-server", 1, 100, 256),
+        ],
+    ),
+    (
+        "flux-system",
+        37,
+        &[
+            deployment("source-controller", 1, 50, 128),
+            deployment("kustomize-controller", 1, 100, 256),
+            deployment("helm-controller", 1, 100, 256),
         ],
     ),
     (
@@ -142,6 +169,9 @@ pub fn serves_everybody(namespace: &str) -> bool {
     matches!(namespace, "kube-system" | "platform")
 }
 
+/// What is older than the house's own programs came from elsewhere.
+const HOUSE_AGE: i64 = 35;
+
 /// Teams that fill a cluster larger than the house: founded this many days ago, with these workloads.
 const TEAM_AGE: i64 = 9;
 const TEAM: &[Row] = &[
@@ -188,9 +218,11 @@ const fn size(role: &Role) -> u32 {
 }
 
 fn tenant(ns: &str, days_old: i64, rows: &[Row], growth: f64, chance: Chance) -> Tenant {
+    // What the cluster itself needs does not shrink with it.
+    let growth = if days_old > HOUSE_AGE { growth.max(1.0) } else { growth };
     let grown = |replicas: u32| ((f64::from(replicas) * growth).round() as u32).max(1);
     let apps = rows.iter().map(|(name, role, milli_cpu, memory_mebi)| {
-        let host = if serves_everybody(ns) { OTHER_REGISTRY } else { OWN_REGISTRY };
+        let host = if days_old > HOUSE_AGE { OTHER_REGISTRY } else { OWN_REGISTRY };
         let mut draw = chance.of("tag", &format!("{ns}/{name}"));
         let tag = format!("{}.{}.{}", draw.between(1, 5), draw.between(0, 20), draw.between(0, 9));
         let role = match role {

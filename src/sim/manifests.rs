@@ -14,6 +14,11 @@ pub(crate) const DRIVER_CONTROLLER: &str = "block-csi-controller";
 /// The class whose volumes are made when a pod needs them.
 pub(crate) const CLASS: &str = "block";
 
+/// The workload that reads its configuration from a ConfigMap, and which one.
+const CONFIGURED: (&str, &str) = ("payments", "gateway");
+pub(crate) const CONFIG: &str = "gateway-config";
+pub(crate) const CONFIG_KEY: &str = "provider";
+
 /// A program to run, and how much of it.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
@@ -45,6 +50,30 @@ pub(crate) enum Role {
 impl App {
     fn labels(&self) -> Value {
         json!({"app": self.name})
+    }
+
+    /// The labels by which others know what an agent is for, beside its own.
+    fn all_labels(&self) -> Value {
+        let mut labels = self.labels();
+        match self.name.as_str() {
+            "network-agent" => labels.put("k8s-app", json!("cilium")),
+            "node-proxy" => labels.put("k8s-app", json!("kube-proxy")),
+            "log-agent" => {
+                if let Some(labels) = labels.as_object_mut() {
+                    labels.insert("app.kubernetes.io/name".to_owned(), json!("fluent-bit"));
+                }
+            }
+            _ => {}
+        }
+        labels
+    }
+
+    /// How many pods it is founded with, where it has replicas.
+    pub(crate) const fn replicas(&self) -> u32 {
+        match self.role {
+            Role::Deployment { replicas } | Role::StatefulSet { replicas, .. } => replicas,
+            Role::DaemonSet | Role::CronJob { .. } => 0,
+        }
     }
 
     fn template(&self) -> Value {
@@ -81,9 +110,14 @@ impl App {
         if let Role::StatefulSet { .. } = self.role {
             container.put("volumeMounts", json!([{"name": "data", "mountPath": "/data"}]));
         }
+        if (self.ns.as_str(), self.name.as_str()) == CONFIGURED {
+            let reference = json!({"name": CONFIG, "key": CONFIG_KEY});
+            let env = json!([{"name": "PROVIDER", "valueFrom": {"configMapKeyRef": reference}}]);
+            container.put("env", env);
+        }
         let once = matches!(self.role, Role::CronJob { .. });
-        json!({
-            "metadata": {"labels": self.labels()},
+        let mut template = json!({
+            "metadata": {"labels": self.all_labels()},
             "spec": {
                 "containers": [container],
                 "restartPolicy": if once { "Never" } else { "Always" },
@@ -93,7 +127,11 @@ impl App {
                 "schedulerName": "default-scheduler",
                 "securityContext": {},
             },
-        })
+        });
+        if matches!(self.name.as_str(), "network-agent" | "node-proxy") {
+            template.put("spec/hostNetwork", json!(true));
+        }
+        template
     }
 
     /// The workload's manifest.
@@ -151,7 +189,7 @@ impl App {
             }),
         };
         json!({
-            "metadata": {"name": self.name, "namespace": self.ns, "labels": self.labels()},
+            "metadata": {"name": self.name, "namespace": self.ns, "labels": self.all_labels()},
             "spec": spec,
             "status": status(&self.role),
         })

@@ -29,6 +29,21 @@ pub(crate) fn parse(text: &str) -> Option<Moment> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
 }
 
+/// Reads a Go duration such as `1h30m0s`; what is none counts as zero.
+pub(crate) fn span(text: &str) -> Moment {
+    let (mut total, mut number) = (0, 0);
+    for c in text.chars() {
+        match c {
+            '0'..='9' => number = number * 10 + Moment::from(c as u32 - '0' as u32),
+            'h' => total += std::mem::take(&mut number) * HOUR,
+            'm' => total += std::mem::take(&mut number) * MINUTE,
+            's' => total += std::mem::take(&mut number) * SECOND,
+            _ => return 0,
+        }
+    }
+    total
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +54,11 @@ mod tests {
         assert_eq!(micro_stamp(1_500), "1970-01-01T00:00:01.500000Z");
         assert_eq!(parse("1970-01-01T00:00:01Z"), Some(1_000));
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(span("1h30m5s"), HOUR + 30 * MINUTE + 5 * SECOND);
+        assert_eq!((span("10m"), span(""), span("x")), (10 * MINUTE, 0, 0));
     }
 }

@@ -4,10 +4,13 @@
 use serde_json::{Value, json};
 
 use super::chance::Chance;
-use super::controllers::{self, Task, kubelet::Kubelets, scheduler::Scheduler, storage::Storage};
+use super::controllers::{
+    self, Task, kubelet::Kubelets, memories::Memories, scheduler::Scheduler, storage::Storage,
+};
 use super::fields::Fields;
 use super::kind::Kind;
 use super::moment::{Moment, SECOND, stamp};
+use super::outside::Outside;
 use super::queue::Queue;
 use super::recorder::{Actor, Note, Recorder};
 use super::script::Script;
@@ -25,10 +28,12 @@ pub(crate) struct Simulation {
     pub(crate) store: Store,
     pub(crate) queue: Queue<Task>,
     pub(crate) surroundings: Surroundings,
+    pub(crate) outside: Outside,
     pub(crate) recorder: Recorder,
     pub(crate) kubelets: Kubelets,
     pub(crate) scheduler: Scheduler,
     pub(crate) storage: Storage,
+    pub(crate) memories: Memories,
     pub(crate) script: Script,
 }
 
@@ -42,10 +47,12 @@ impl Simulation {
             store: Store::new(chance, memory),
             queue: Queue::new(),
             surroundings: Surroundings::default(),
+            outside: Outside::default(),
             recorder: Recorder::default(),
             kubelets: Kubelets::default(),
             scheduler: Scheduler::default(),
             storage: Storage::default(),
+            memories: Memories::default(),
             script: Script::default(),
         }
     }
@@ -79,14 +86,20 @@ impl Simulation {
         self.store.create(kind, object, self.now)
     }
 
-    /// Asks for an object to be deleted. A pod on a node is given its grace period and goes when its kubelet says so;
-    /// everything else goes at once.
+    /// Asks for an object to be deleted. A pod on a node is given its grace period and goes when its kubelet says so,
+    /// a claim when no pod uses it, a namespace when it is empty; everything else goes when nothing holds it.
     pub(crate) fn delete(&mut self, kind: Kind, key: &Key) {
         let Some(object) = self.store.get(kind, key) else { return };
         let terminal = matches!(object.text("status/phase"), "Succeeded" | "Failed");
-        if kind != Kind::Pod || object.text("spec/nodeName").is_empty() || terminal {
-            self.store.remove(kind, key);
-            return;
+        let held = !object.items("metadata/finalizers").is_empty();
+        match kind {
+            Kind::PersistentVolumeClaim => return controllers::claims::delete(self, key),
+            // Its controllers take its finalizers away together.
+            Kind::PersistentVolume => return drop(self.store.remove(kind, key)),
+            Kind::Pod if !terminal && !object.text("spec/nodeName").is_empty() => {}
+            Kind::Namespace => return controllers::collector::delete(self, kind, key),
+            _ if held => return controllers::collector::delete(self, kind, key),
+            _ => return drop(self.store.remove(kind, key)),
         }
         if super::fields::deleting(object) {
             return;

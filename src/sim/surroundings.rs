@@ -20,6 +20,15 @@ pub(crate) enum Conduct {
     Unready,
     /// It runs but answers no probe.
     Hangs,
+    /// It does its work once it has started, which takes this time.
+    StartsAfter { wait: Moment },
+}
+
+/// What a node may run short of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resource {
+    Memory,
+    Disk,
 }
 
 /// The state of everything outside the API.
@@ -29,14 +38,31 @@ pub(crate) struct Surroundings {
     by_app: BTreeMap<String, Conduct>,
     dark_registries: BTreeSet<String>,
     lost_nodes: BTreeMap<String, Moment>,
+    /// By app and node: what ails a program on one machine.
+    by_place: BTreeMap<(String, String), Conduct>,
+    missing_images: BTreeSet<String>,
+    /// What nodes run short of, and how many pods must go until there is enough.
+    short_of: BTreeMap<String, (Resource, u32)>,
+    /// How many times busier than usual programs are.
+    busy: BTreeMap<String, f64>,
+    /// Why the cloud makes no load balancers.
+    pub(crate) balancer_error: Option<String>,
+    /// The API server's own checks that fail.
+    pub(crate) failing_checks: BTreeSet<String>,
+    /// Nodes that come and go.
+    pub(crate) flapping: BTreeSet<String>,
 }
 
 impl Surroundings {
     /// How the program of this image behaves in this pod. What ails the app (label `app`) goes before the image.
     pub(crate) fn conduct(&self, pod: &Value, image: &str) -> Conduct {
-        if !self.by_app.is_empty() {
+        if !self.by_app.is_empty() || !self.by_place.is_empty() {
             let app = format!("{}/{}", pod.text("metadata/namespace"), pod.label("app"));
             if let Some(conduct) = self.by_app.get(&app) {
+                return *conduct;
+            }
+            let place = (app, pod.text("spec/nodeName").to_owned());
+            if let Some(conduct) = self.by_place.get(&place) {
                 return *conduct;
             }
         }
@@ -51,6 +77,51 @@ impl Surroundings {
         } else {
             self.by_app.insert(app, conduct);
         }
+    }
+
+    /// From here on pods of the app (`namespace/name`) behave so on this node.
+    pub(crate) fn set_place(&mut self, app: &str, node: &str, conduct: Conduct) {
+        let place = (app.to_owned(), node.to_owned());
+        if conduct == Conduct::Serves {
+            self.by_place.remove(&place);
+        } else {
+            self.by_place.insert(place, conduct);
+        }
+    }
+
+    /// Whether the registry has this image.
+    pub(crate) fn has_image(&self, image: &str) -> bool {
+        !self.missing_images.contains(image)
+    }
+
+    /// The image was never pushed.
+    pub(crate) fn lack_image(&mut self, image: &str) {
+        self.missing_images.insert(image.to_owned());
+    }
+
+    /// What a node runs short of, and how many pods must go.
+    pub(crate) fn pressure(&self, node: &str) -> Option<(Resource, u32)> {
+        self.short_of.get(node).copied()
+    }
+
+    /// The node runs short of this until so many pods are gone.
+    pub(crate) fn press(&mut self, node: &str, resource: Resource, victims: u32) {
+        self.short_of.insert(node.to_owned(), (resource, victims));
+    }
+
+    /// The node has enough of everything.
+    pub(crate) fn relieve(&mut self, node: &str) {
+        self.short_of.remove(node);
+    }
+
+    /// How many times busier than usual a program (`namespace/name`) is.
+    pub(crate) fn busy(&self, program: &str) -> f64 {
+        self.busy.get(program).copied().unwrap_or(1.0)
+    }
+
+    /// Makes a program so many times busier than usual.
+    pub(crate) fn set_busy(&mut self, program: &str, times: f64) {
+        self.busy.insert(program.to_owned(), times);
     }
 
     /// From here on containers of the image behave so.

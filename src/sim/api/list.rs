@@ -1,5 +1,6 @@
 //! Which objects are there? Whole, or in pages that together show one moment.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -9,8 +10,11 @@ use serde_json::{Value, json};
 use super::request::{Objects, Query};
 use super::status::Failure;
 use super::view;
+use crate::sim::controllers::leases;
+use crate::sim::fields::Fields;
 use crate::sim::moment::{MINUTE, Moment};
 use crate::sim::shared::Shared;
+use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
 
 /// A continue token is good for this long, as with etcd's compaction.
@@ -60,7 +64,9 @@ pub(super) fn list(shared: &Shared, objects: &Objects, query: &Query) -> Result<
                 let all = state.sim.store.list(objects.served.kind, objects.ns.as_deref());
                 (
                     version,
-                    all.filter(|(_, o)| objects.include(o)).map(|(_, o)| Arc::clone(o)).collect(),
+                    all.filter(|(_, o)| objects.include(o))
+                        .map(|(_, o)| shown(&state.sim, o))
+                        .collect(),
                 )
             }
             token => state.pages.take(token, now)?,
@@ -81,6 +87,17 @@ pub(super) fn list(shared: &Shared, objects: &Objects, query: &Query) -> Result<
         }
     }
     Ok(render(objects, &metadata, &mut items))
+}
+
+/// The object as it is at this moment: renewals of leases are not written.
+fn shown(sim: &Simulation, object: &Arc<Value>) -> Arc<Value> {
+    if object.text("kind") != "Lease" {
+        return Arc::clone(object);
+    }
+    match leases::shown(sim, object) {
+        Cow::Borrowed(_) => Arc::clone(object),
+        Cow::Owned(renewed) => Arc::new(renewed),
+    }
 }
 
 fn render(objects: &Objects, metadata: &Value, items: &mut Vec<Arc<Value>>) -> Bytes {

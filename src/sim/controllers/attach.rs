@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use super::{Task, pods, storage};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
-use crate::sim::moment::{Moment, SECOND};
+use crate::sim::moment::{MINUTE, Moment, SECOND};
 use crate::sim::recorder::Actor;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::{Key, Verb};
 
 const COMPONENT: &str = "attachdetach-controller";
 const RETRY: Moment = 2 * SECOND;
+/// How long a volume stays with a node that no longer says what it has mounted: `maxWaitForUnmountDuration`.
+const FORCE_AFTER: Moment = 6 * MINUTE;
 
 /// The claims that a pod uses.
 pub(crate) fn claims(pod: &Value) -> impl Iterator<Item = Key> {
@@ -140,6 +142,14 @@ pub(crate) fn attachment(sim: &mut Simulation, key: &Key) {
     if attached && !users.is_empty() && !deleting(&object) {
         return;
     }
+    if users.is_empty()
+        && !deleting(&object)
+        && still_mounted(sim, key, object.text("spec/nodeName"))
+    {
+        sim.queue.push(sim.now + 10 * SECOND, Task::Attachment(key.clone()));
+        return;
+    }
+    sim.storage.unmounting.remove(&key.name);
     if users.is_empty() && !deleting(&object) {
         let now = sim.stamp();
         sim.store.update(Kind::VolumeAttachment, key, |a| {
@@ -173,6 +183,15 @@ pub(crate) fn attachment(sim: &mut Simulation, key: &Key) {
         }
     }
     write_node(sim, object.text("spec/nodeName"));
+}
+
+/// Whether the volume may still be mounted: a silent kubelet does not say, and is believed for a while.
+fn still_mounted(sim: &mut Simulation, key: &Key, node: &str) -> bool {
+    if sim.surroundings.lost(node).is_none() {
+        return false;
+    }
+    let since = *sim.storage.unmounting.entry(key.name.clone()).or_insert(sim.now);
+    sim.now < since + FORCE_AFTER
 }
 
 /// Writes `status.volumesAttached` and `volumesInUse` of a node.

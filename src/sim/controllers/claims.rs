@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Task, attach, storage};
+use super::{Task, attach, collector, storage};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{Moment, SECOND};
@@ -174,7 +174,12 @@ fn remove_unused(sim: &mut Simulation, key: &Key) {
     if !attach::users(sim, key).is_empty() {
         return;
     }
-    let Some(claim) = sim.store.remove(Kind::PersistentVolumeClaim, key) else { return };
+    collector::release(sim, Kind::PersistentVolumeClaim, key, "kubernetes.io/pvc-protection");
+    let Some(claim) = sim.store.get(Kind::PersistentVolumeClaim, key).cloned() else { return };
+    if !claim.items("metadata/finalizers").is_empty() {
+        return;
+    }
+    sim.store.remove(Kind::PersistentVolumeClaim, key);
     sim.storage.provisioning.remove(claim.text("metadata/uid"));
     sim.queue.push(sim.now + SECOND / 10, Task::Release(Key::cluster(volume_name(&claim))));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::scheduler::{AFFINITY, tolerates};
-use super::{pods, rollout};
+use super::{pods, quota, rollout};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::simulation::Simulation;
@@ -46,8 +46,10 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
         for pod in mine.iter().filter(|p| pods::finished(p)) {
             pods::delete(sim, &set, pod, COMPONENT);
         }
-        if mine.is_empty() {
-            pods::create_generated(sim, &set, &pinned(&template, node), COMPONENT);
+        if mine.is_empty()
+            && pods::create_generated(sim, &set, &pinned(&template, node), COMPONENT).is_err()
+        {
+            quota::again(sim, Kind::DaemonSet, key);
         }
     }
     for (_, surplus) in by_node.iter().filter(|(node, _)| !eligible.contains(node)) {

@@ -197,6 +197,7 @@ fn write_status(sim: &mut Simulation, key: &Key) {
     };
     let wanted = Condition { kind: "Available", status, reason, message };
     set_condition(&mut after, wanted, &sim.stamp(), &["lastUpdateTime"]);
+    copy_failure(&fleet.new, &mut after, &sim.stamp());
     let verdict = judge(sim.now, &fleet, &after);
     sim.store.update(Kind::Deployment, key, |d| *d = after);
     let name = fleet.new.text("metadata/name");
@@ -222,6 +223,20 @@ fn write_status(sim: &mut Simulation, key: &Key) {
             sim.queue.push(until, Task::Reconcile(Kind::Deployment, key.clone()));
         }
         Progress::None => {}
+    }
+}
+
+/// Shows what the new ReplicaSet cannot make.
+fn copy_failure(set: &Value, deployment: &mut Value, now: &str) {
+    const KIND: &str = "ReplicaFailure";
+    if let Some(failure) = condition(set, KIND) {
+        let (reason, message) = (failure.text("reason"), failure.text("message"));
+        let wanted = Condition { kind: KIND, status: "True", reason, message };
+        set_condition(deployment, wanted, now, &["lastUpdateTime"]);
+    } else if condition(deployment, KIND).is_some() {
+        let all = deployment.items("status/conditions").iter();
+        let rest: Vec<Value> = all.filter(|c| c.text("type") != KIND).cloned().collect();
+        deployment.put("status/conditions", Value::Array(rest));
     }
 }
 

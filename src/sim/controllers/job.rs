@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Task, pods};
+use super::{Task, pods, quota};
 use crate::sim::fields::{Condition, Fields, deleting, holds, set_condition};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND, parse};
@@ -30,8 +30,10 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
     if succeeded == 0 && failed <= limit && !all.iter().any(|p| pods::active(p)) {
         let due = retry_at(&all, failed);
         if due <= sim.now {
-            if let Some(template) = job.at("spec/template") {
-                pods::create_generated(sim, &job, template, COMPONENT);
+            if let Some(template) = job.at("spec/template")
+                && pods::create_generated(sim, &job, template, COMPONENT).is_err()
+            {
+                quota::again(sim, Kind::Job, key);
             }
         } else {
             sim.queue.push(due, Task::Reconcile(Kind::Job, key.clone()));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Task, pods, scheduler};
+use super::{Task, eviction, pods, scheduler};
 use crate::sim::fields::{Condition, Fields, deleting, holds, set_condition};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND, parse};
@@ -32,10 +32,19 @@ pub(crate) fn heartbeat(sim: &mut Simulation, key: &Key) {
         return;
     }
     let now = sim.stamp();
+    let short = sim.surroundings.pressure(&key.name).map(|(resource, _)| eviction::words(resource));
     sim.store.update(Kind::Node, key, |node| {
         for (kind, reason, message) in CONDITIONS {
             let status = if kind == "Ready" { "True" } else { "False" };
-            set_condition(node, Condition { kind, status, reason, message }, &now, &[]);
+            let well = Condition { kind, status, reason, message };
+            let short = short.as_ref().filter(|words| words.condition == kind);
+            let wanted = short.map_or(well, |words| Condition {
+                kind,
+                status: "True",
+                reason: words.reason,
+                message: words.message,
+            });
+            set_condition(node, wanted, &now, &[]);
         }
         for index in 0..node.items("status/conditions").len() {
             node.put(&format!("status/conditions/{index}/lastHeartbeatTime"), json!(now));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::admission;
 use crate::sim::fields::{Fields, deleting, holds, owner_reference};
 use crate::sim::kind::Kind;
 use crate::sim::recorder::Actor;
@@ -33,18 +34,24 @@ pub(crate) fn from_template(owner: &Value, template: &Value, name: &str) -> Valu
     pod
 }
 
-/// Makes a pod with a generated name and reports it on behalf of `component`.
+/// Makes a pod with a generated name and reports it on behalf of `component`; the error is the API server's refusal,
+/// reported as well.
 pub(crate) fn create_generated(
     sim: &mut Simulation,
     owner: &Value,
     template: &Value,
     component: &str,
-) {
+) -> Result<(), String> {
     let prefix = owner.text("metadata/name");
     let thing = format!("{}/{}", owner.text("metadata/uid"), sim.store.version());
     let name = format!("{prefix}-{}", sim.chance.of("name", &thing).letters(5));
     let mut pod = from_template(owner, template, &name);
     pod.put("metadata/generateName", json!(format!("{prefix}-")));
+    if let Some(refusal) = admission::refusal(sim, &pod) {
+        let text = format!("Error creating: {refusal}");
+        sim.warning(owner, Actor::controller(component), "FailedCreate", text);
+        return Err(refusal);
+    }
     sim.create(Kind::Pod, pod);
     sim.normal(
         owner,
@@ -52,6 +59,7 @@ pub(crate) fn create_generated(
         "SuccessfulCreate",
         format!("Created pod: {name}"),
     );
+    Ok(())
 }
 
 /// Deletes a pod and reports it on behalf of `component`.

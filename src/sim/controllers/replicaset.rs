@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::pods;
-use crate::sim::fields::{Fields, deleting};
+use super::{pods, quota};
+use crate::sim::fields::{Condition, Fields, deleting, holds, set_condition};
 use crate::sim::kind::Kind;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
@@ -17,8 +17,13 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
     let mut active: Vec<_> = all.iter().filter(|p| pods::active(p)).cloned().collect();
     let wanted = set.int("spec/replicas").max(0) as usize;
     if let Some(template) = set.at("spec/template") {
-        for _ in active.len()..wanted {
-            pods::create_generated(sim, &set, template, COMPONENT);
+        let mut lacking = active.len()..wanted;
+        let refused =
+            lacking.find_map(|_| pods::create_generated(sim, &set, template, COMPONENT).err());
+        write_failure(sim, key, refused.as_deref());
+        match refused {
+            Some(_) => quota::again(sim, Kind::ReplicaSet, key),
+            None => quota::accepted(sim, Kind::ReplicaSet, key),
         }
     }
     if active.len() > wanted {
@@ -28,6 +33,24 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
         }
     }
     write_status(sim, key);
+}
+
+/// The API server's refusal stands as a condition until pods are made again.
+fn write_failure(sim: &mut Simulation, key: &Key, refused: Option<&str>) {
+    let now = sim.stamp();
+    sim.store.update(Kind::ReplicaSet, key, |set| {
+        // While it stands, it keeps the words of the first refusal (`SetCondition` of the controller).
+        if refused.is_some() && holds(set, "ReplicaFailure") {
+            return;
+        }
+        if let Some(message) = refused {
+            let reason = "FailedCreate";
+            let failure = Condition { kind: "ReplicaFailure", status: "True", reason, message };
+            set_condition(set, failure, &now, &[]);
+        } else if set.at("status/conditions").is_some() {
+            set.drop_field("status/conditions");
+        }
+    });
 }
 
 fn write_status(sim: &mut Simulation, key: &Key) {

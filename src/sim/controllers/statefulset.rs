@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{pods, rollout};
+use super::{admission, pods, quota, rollout};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::recorder::Actor;
@@ -129,6 +129,13 @@ fn create(sim: &mut Simulation, set: &Set, ordinal: i64) {
     pod.put("metadata/labels", labels);
     pod.put("spec/volumes", Value::Array(volumes));
     pod.put("spec/hostname", json!(name));
+    if let Some(refusal) = admission::refusal(sim, &pod) {
+        let text =
+            format!("create Pod {name} in StatefulSet {} failed error: {refusal}", set.key.name);
+        sim.warning(&set.object, Actor::controller(COMPONENT), "FailedCreate", text);
+        quota::again(sim, Kind::StatefulSet, &set.key);
+        return;
+    }
     sim.create(Kind::Pod, pod);
     let text = format!("create Pod {name} in StatefulSet {} successful", set.key.name);
     sim.normal(&set.object, Actor::controller(COMPONENT), "SuccessfulCreate", text);

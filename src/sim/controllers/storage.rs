@@ -23,6 +23,8 @@ pub(crate) struct Storage {
     pub(crate) attaching: BTreeMap<String, Moment>,
     /// Attachments that were refused because the volume is elsewhere, once told.
     pub(crate) blocked: BTreeSet<(String, String)>,
+    /// Since when attachments to silent nodes have no pod, by their name.
+    pub(crate) unmounting: BTreeMap<String, Moment>,
     /// Drivers whose back end refuses new volumes, with its words.
     pub(crate) refusing: BTreeMap<String, String>,
 }

@@ -11,7 +11,10 @@ use crate::sim::store::Key;
 use crate::sim::surroundings::Conduct;
 
 /// What follows when the pods of a workload do not serve.
-const UNSERVED: &[&str] = &[
+pub(super) const UNSERVED: &[&str] = &[
+    "compute_hpa_unhealthy",
+    "compute_pdb_blocking",
+    "observability_monitor_without_targets",
     "compute_container_restarts_total",
     "compute_container_waiting",
     "compute_crashloop",
@@ -116,25 +119,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "node {node} is lost",
         root: "Node {node}",
         tells: &["compute_node_not_ready", "compute_node_heartbeat_late"],
-        follows: &[
-            "compute_evictions_total",
-            "compute_node_evicting",
-            "compute_node_heartbeat_age_seconds",
-            "compute_node_ready_flaps_total",
-            "compute_pod_terminating_overdue",
-            "compute_pods_unready",
-            "compute_rollout_active",
-            "compute_unschedulable_pods",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "networking_dataplane_uncovered",
-            "networking_endpoint_flaps_total",
-            "networking_service_not_serving",
-            "networking_service_ready_ratio",
-            "storage_attach_error",
-            "storage_detach_blocked",
-        ],
+        follows: super::capacity::LOST,
         within: 150,
         lasts: 720,
         parameters: &[("node", "node-a1")],

@@ -1,10 +1,20 @@
 //! What can go wrong, and what only looks so? One record for each fault and each healthy disturbance: how it is caused
 //! and ended, what its root is, and what a watcher should tell of it. Only causes are scripted: effects follow.
 
+mod across;
+mod capacity;
 mod compute;
+mod gitops;
 mod healthy;
 mod means;
+mod networking;
+mod observability;
+#[cfg(test)]
+mod played;
+mod security;
 mod storage;
+mod supplies;
+mod tooling;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -98,7 +108,21 @@ pub enum UnknownFault {
 
 /// Every fault and every healthy disturbance, by layer.
 pub fn all() -> impl Iterator<Item = &'static FaultKind> {
-    [storage::FAULTS, compute::FAULTS].into_iter().flatten().chain(healthy::all())
+    [
+        storage::FAULTS,
+        supplies::FAULTS,
+        compute::FAULTS,
+        capacity::FAULTS,
+        networking::FAULTS,
+        observability::FAULTS,
+        security::FAULTS,
+        tooling::FAULTS,
+        gitops::FAULTS,
+        across::FAULTS,
+    ]
+    .into_iter()
+    .flatten()
+    .chain(healthy::all())
 }
 
 impl Fault {

@@ -17,7 +17,7 @@ const HOUR: Duration = Duration::from_hours(1);
 #[tokio::test]
 async fn every_kind_is_read_by_its_own_type() {
     let bench = Bench::small();
-    assert_eq!(bench.all::<Namespace>().await.len(), 3 + 8);
+    assert_eq!(bench.all::<Namespace>().await.len(), 3 + 13);
     assert_eq!(bench.all::<Node>().await.len(), 6);
     assert_eq!(bench.all::<CSINode>().await.len(), 6);
     assert_eq!(bench.all::<CSIDriver>().await.len(), 1);

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Scene, images, probes};
 use crate::sim::fields::Fields;
+use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND, stamp};
+use crate::sim::store::Key;
 use crate::sim::surroundings::Conduct;
 
 /// Back-off between restarts and between pulls: 10 s doubling to 5 min, forgotten after 10 min of running
@@ -47,6 +49,11 @@ pub(super) enum State {
         note_at: Moment,
     },
     Starting {
+        until: Moment,
+    },
+    /// What its configuration refers to is not there.
+    Unconfigured {
+        error: String,
         until: Moment,
     },
     Running(Running),
@@ -139,12 +146,18 @@ impl Container {
         let now = scene.now();
         match self.state.clone() {
             State::Created => images::begin(self, scene),
-            State::Pulling { until, .. } | State::Starting { until } if until > now => until,
+            State::Pulling { until, .. }
+            | State::Starting { until }
+            | State::Unconfigured { until, .. }
+                if until > now =>
+            {
+                until
+            }
             State::Pulling { began, .. } => images::finish(self, scene, began),
             State::PullFailed { error, shown_until, until, note_at } => {
                 images::wait(self, scene, error, shown_until, until, note_at)
             }
-            State::Starting { .. } => self.start(scene),
+            State::Starting { .. } | State::Unconfigured { .. } => self.start(scene),
             State::Running(running) => self.run(scene, running),
             State::Ended { until, .. } if until > now => until,
             State::Ended { ended, .. } => self.restart(scene, ended),
@@ -153,11 +166,21 @@ impl Container {
     }
 
     fn start(&mut self, scene: &mut Scene<'_>) -> Moment {
+        if let Some(error) = unconfigured(scene, &self.name) {
+            scene.note(&self.name, true, "Failed", format!("Error: {error}"));
+            let until = scene.now() + RETRY;
+            self.state = State::Unconfigured { error, until };
+            return until;
+        }
         scene.note(&self.name, false, "Created", "Container created".to_owned());
         scene.note(&self.name, false, "Started", "Container started".to_owned());
         let now = scene.now();
         let thing = self.thing(scene);
-        self.probes.begin(now, scene.sim.chance.of("warm-up", &thing));
+        let wait = match scene.sim.surroundings.conduct(&scene.pod, &self.image) {
+            Conduct::StartsAfter { wait } => wait,
+            _ => 0,
+        };
+        self.probes.begin(now, wait, scene.sim.chance.of("warm-up", &thing));
         self.state =
             State::Running(Running { since: now, ready: !self.probes.readiness(), end: None });
         now
@@ -166,7 +189,12 @@ impl Container {
     /// Looks at a running container: does it end, does it answer its probes?
     fn run(&mut self, scene: &mut Scene<'_>, mut running: Running) -> Moment {
         let now = scene.now();
-        let conduct = scene.sim.surroundings.conduct(&scene.pod, &self.image);
+        let mut conduct = scene.sim.surroundings.conduct(&scene.pod, &self.image);
+        if conduct == Conduct::Serves
+            && scene.sim.memories.reach.lacks(scene.sim.chance, &scene.pod)
+        {
+            conduct = Conduct::Unready;
+        }
         self.foresee(scene, &mut running, conduct);
         if let Some((at, code)) = running.end
             && at <= now
@@ -281,6 +309,9 @@ impl Container {
                     format!("Back-off pulling image {image:?}: ErrImagePull: {error}"),
                 )
             }
+            (State::Unconfigured { error, .. }, _) => {
+                waiting("CreateContainerConfigError", error.clone())
+            }
             (State::BackOff { wait, .. }, _) => {
                 let wait = human(*wait);
                 let name = &self.name;
@@ -303,6 +334,23 @@ impl Ended {
             "finishedAt": stamp(self.finished),
         }})
     }
+}
+
+/// What is missing of the configuration that a container's environment refers to (`makeEnvironmentVariables`).
+fn unconfigured(scene: &Scene<'_>, container: &str) -> Option<String> {
+    let all = scene.pod.items("spec/containers").iter();
+    let spec = all.into_iter().find(|c| c.text("name") == container)?;
+    let ns = scene.pod.text("metadata/namespace");
+    for reference in spec.items("env").iter().filter_map(|e| e.at("valueFrom/configMapKeyRef")) {
+        let (name, key) = (reference.text("name"), reference.text("key"));
+        let Some(map) = scene.sim.store.get(Kind::ConfigMap, &Key::new(ns, name)) else {
+            return Some(format!("configmap {name:?} not found"));
+        };
+        if map.at("data").and_then(|data| data.get(key)).is_none() {
+            return Some(format!("couldn't find key {key} in ConfigMap {ns}/{name}"));
+        }
+    }
+    None
 }
 
 /// Whole seconds as Go prints a duration: `40s`, `2m40s`, `5m0s`.

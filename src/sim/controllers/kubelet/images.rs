@@ -2,6 +2,8 @@
 
 use super::Scene;
 use super::container::{Container, LONGEST_WAIT, RETRY, State};
+use crate::sim::controllers::external_secrets;
+use crate::sim::fields::Fields;
 use crate::sim::moment::{Moment, SECOND};
 use crate::sim::surroundings::registry;
 
@@ -22,7 +24,8 @@ pub(super) fn begin(container: &mut Container, scene: &mut Scene<'_>) -> Moment 
     }
     scene.note(&container.name, false, "Pulling", format!("Pulling image {image:?}"));
     let mut draw = scene.sim.chance.of("pull", &format!("{thing}/{}", container.pull_wait));
-    let took = if scene.sim.surroundings.registry_answers(&image) {
+    let around = &scene.sim.surroundings;
+    let took = if around.has_image(&image) && refusal(scene, &image).is_none() {
         draw.log_normal(3500, 0.6)
     } else {
         draw.between(200, 900)
@@ -35,8 +38,15 @@ pub(super) fn begin(container: &mut Container, scene: &mut Scene<'_>) -> Moment 
 pub(super) fn finish(container: &mut Container, scene: &mut Scene<'_>, began: Moment) -> Moment {
     let now = scene.now();
     let image = container.image.clone();
-    if !scene.sim.surroundings.registry_answers(&image) {
-        return fail(container, scene);
+    if let Some(words) = refusal(scene, &image) {
+        return fail(container, scene, &words);
+    }
+    if !scene.sim.surroundings.has_image(&image) {
+        let error = format!(
+            "rpc error: code = NotFound desc = failed to pull and unpack image {image:?}: failed to resolve reference \
+             {image:?}: {image}: not found"
+        );
+        return refuse(container, scene, error);
     }
     let seconds = (now - began) as f64 / SECOND as f64;
     let bytes = scene.sim.chance.of("size", &image).between(20_000_000, 400_000_000);
@@ -51,17 +61,33 @@ pub(super) fn finish(container: &mut Container, scene: &mut Scene<'_>, began: Mo
     until
 }
 
-fn fail(container: &mut Container, scene: &mut Scene<'_>) -> Moment {
-    let now = scene.now();
-    let image = &container.image;
+/// Why the image's registry does not give it to this pod.
+fn refusal(scene: &Scene<'_>, image: &str) -> Option<String> {
     let host = registry(image);
     let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
     let path = name.strip_prefix(host).unwrap_or(name).trim_start_matches('/');
+    let url = format!("https://{host}/v2/{path}/manifests/{tag}");
+    if !scene.sim.surroundings.registry_answers(image) {
+        let words = format!("Head \"{url}\": dial tcp: lookup {host}: i/o timeout");
+        return Some(format!("failed to do request: {words}"));
+    }
+    let ns = scene.pod.text("metadata/namespace");
+    external_secrets::outdated(scene.sim, ns, host)
+        .then(|| format!("unexpected status from HEAD request to {url}: 401 Unauthorized"))
+}
+
+fn fail(container: &mut Container, scene: &mut Scene<'_>, words: &str) -> Moment {
+    let image = &container.image;
     let error = format!(
-        "failed to pull and unpack image {image:?}: failed to resolve reference {image:?}: failed to do request: \
-         Head \"https://{host}/v2/{path}/manifests/{tag}\": dial tcp: lookup {host}: i/o timeout"
+        "failed to pull and unpack image {image:?}: failed to resolve reference {image:?}: {words}"
     );
-    let text = format!("Failed to pull image {image:?}: {error}");
+    refuse(container, scene, error)
+}
+
+/// A pull failed for this reason.
+fn refuse(container: &mut Container, scene: &mut Scene<'_>, error: String) -> Moment {
+    let now = scene.now();
+    let text = format!("Failed to pull image {:?}: {error}", container.image);
     scene.note(&container.name, true, "Failed", text);
     scene.note(&container.name, true, "Failed", "Error: ErrImagePull".to_owned());
     let wait = container.pull_wait;

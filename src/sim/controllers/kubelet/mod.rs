@@ -11,13 +11,16 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use self::container::Container;
-use super::{Task, attach};
+use super::{Task, attach, capacity, collector, reach};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND};
 use crate::sim::recorder::{Actor, Note};
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
+
+/// How often a sandbox that could not be made is tried again, about (`backOffPeriod` and the pod worker's own).
+const SANDBOX_RETRY: Moment = 14 * SECOND;
 
 /// How long the kubelet waits for volumes before it says so: `podAttachAndMountTimeout`.
 const VOLUMES_TIMEOUT: Moment = 2 * MINUTE + 3 * SECOND;
@@ -31,6 +34,11 @@ pub(crate) struct Kubelets {
 }
 
 impl Kubelets {
+    /// The pod is over, whatever its containers did.
+    pub(crate) fn forget(&mut self, pod: &Key) {
+        self.runs.remove(pod);
+    }
+
     /// Whether a kubelet has seen this pod.
     pub(crate) fn knows(&self, pod: &Key) -> bool {
         self.runs.contains_key(pod)
@@ -47,6 +55,9 @@ struct Run {
     sandbox: bool,
     /// When the kubelet next complains about volumes.
     complain: Moment,
+    /// When the node's driver is next looked for, and the wait between two looks.
+    driver_at: Moment,
+    driver_wait: Moment,
     containers: Vec<Container>,
 }
 
@@ -96,7 +107,8 @@ pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
         return;
     };
     let node = pod.text("spec/nodeName").to_owned();
-    if node.is_empty() || sim.surroundings.lost(&node).is_some() {
+    let put_out = pod.text("status/reason") == "Evicted";
+    if node.is_empty() || put_out || sim.surroundings.lost(&node).is_some() {
         return;
     }
     let known = sim.kubelets.runs.remove(key).filter(|run| run.uid == pod.text("metadata/uid"));
@@ -105,7 +117,7 @@ pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
     let mut scene = Scene { sim, pod, node };
     let next = if stopping { run.stop(&mut scene) } else { Some(run.live(&mut scene)) };
     let Some(next) = next else {
-        sim.store.remove(Kind::Pod, key);
+        collector::finish(sim, Kind::Pod, key);
         return;
     };
     status::publish(sim, key, &run);
@@ -133,6 +145,8 @@ impl Run {
             since: now,
             sandbox: false,
             complain: now + VOLUMES_TIMEOUT,
+            driver_at: 0,
+            driver_wait: SECOND / 2,
             containers,
         }
     }
@@ -157,6 +171,11 @@ impl Run {
                 self.stage = Stage::Sandbox { until: now + took };
                 now
             }
+            Stage::Sandbox { .. } if !wired(scene) => {
+                let until = now + SANDBOX_RETRY;
+                self.stage = Stage::Sandbox { until };
+                until
+            }
             Stage::Sandbox { .. } => {
                 self.sandbox = true;
                 self.stage = Stage::Containers;
@@ -173,6 +192,9 @@ impl Run {
         let now = scene.now();
         let missing = attach::missing(scene.sim, &scene.pod, &scene.node);
         if missing.is_empty() {
+            if let Some(next) = self.await_driver(scene) {
+                return next;
+            }
             let claims = attach::claims(&scene.pod).count() as i64;
             let took = scene.sim.chance.of("mount", &self.uid).log_normal(1500, 0.5);
             self.stage = Stage::Mounting { until: now + claims.min(1) * took };
@@ -192,6 +214,30 @@ impl Run {
             self.complain = now + VOLUMES_TIMEOUT + 10 * SECOND;
         }
         self.complain
+    }
+
+    /// Waits for the driver of the pod's volumes to be registered on the node; `None` when it is.
+    fn await_driver(&mut self, scene: &mut Scene<'_>) -> Option<Moment> {
+        let volume = attach::claims(&scene.pod).find_map(|key| {
+            let claim = scene.sim.store.get(Kind::PersistentVolumeClaim, &key)?;
+            let volume = Key::cluster(claim.text("spec/volumeName"));
+            let found = scene.sim.store.get(Kind::PersistentVolume, &volume)?;
+            let driver = found.text("spec/csi/driver");
+            let there = capacity::registered(scene.sim, &scene.node, driver);
+            (!there).then(|| (volume.name, driver.to_owned()))
+        });
+        let (volume, driver) = volume?;
+        let now = scene.now();
+        if self.driver_at <= now {
+            let text = format!(
+                "MountVolume.MountDevice failed for volume {volume:?} : kubernetes.io/csi: attacher.MountDevice failed \
+                 to create newCsiDriverClient: driver name {driver} not found in the list of registered CSI drivers"
+            );
+            scene.note("", true, "FailedMount", text);
+            self.driver_wait = (self.driver_wait * 2).clamp(SECOND, VOLUMES_TIMEOUT);
+            self.driver_at = now + self.driver_wait;
+        }
+        Some(self.driver_at)
     }
 
     /// Ends the pod; `None` when nothing of it is left.
@@ -217,6 +263,24 @@ impl Run {
         self.stage = Stage::Stopping { until };
         Some(until)
     }
+}
+
+/// Whether the pod gets its network; if not, the kubelet says so.
+fn wired(scene: &mut Scene<'_>) -> bool {
+    if scene.pod.truth("spec/hostNetwork") || reach::wired(scene.sim, &scene.node) {
+        return true;
+    }
+    let thing = format!("{}/{}", scene.uid(), scene.now());
+    let sandbox = scene.sim.chance.of("sandbox-id", &thing).bits();
+    let text = format!(
+        "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox \
+         \"{sandbox:016x}\": plugin type=\"{}\" failed (add): dial unix /var/run/{}/agent.sock: connect: connection \
+         refused",
+        reach::AGENT,
+        reach::AGENT,
+    );
+    scene.note("", true, "FailedCreatePodSandBox", text);
+    false
 }
 
 /// The first status that a kubelet writes, and everything that does not change afterwards.

@@ -73,8 +73,8 @@ impl Probes {
     }
 
     /// The container starts.
-    pub(super) fn begin(&mut self, now: Moment, mut draw: Draw) {
-        self.warm = now + draw.log_normal(2 * SECOND, 0.5);
+    pub(super) fn begin(&mut self, now: Moment, wait: Moment, mut draw: Draw) {
+        self.warm = now + wait + draw.log_normal(2 * SECOND, 0.5);
         for probe in [&mut self.readiness, &mut self.liveness].into_iter().flatten() {
             probe.began = now;
             probe.failures = 0;

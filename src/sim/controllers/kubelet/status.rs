@@ -13,7 +13,8 @@ use crate::sim::store::Key;
 /// Writes the pod's status, if anything in it changed.
 pub(super) fn publish(sim: &mut Simulation, key: &Key, run: &Run) {
     let Some(pod) = sim.store.get(Kind::Pod, key) else { return };
-    let (host, address) = addresses(sim, pod.text("spec/nodeName"), &run.uid);
+    let (host, own) = addresses(sim, pod.text("spec/nodeName"), &run.uid);
+    let address = if pod.truth("spec/hostNetwork") { host.clone() } else { own };
     let statuses: Vec<_> = run.containers.iter().map(|c| status(sim, key, run, c)).collect();
     let phase = phase(run, pod.text("spec/restartPolicy"));
     let now = sim.stamp();
