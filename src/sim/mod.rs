@@ -26,7 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch::Sender;
 
-pub use self::api::{ApiServer, ResponseBody};
+pub use self::api::{ApiServer, ResponseBody, Trouble};
 pub use self::faults::{Class, Fault, FaultKind, UnknownFault, all as faults};
 pub use self::layout::Shape;
 pub use self::scenario::{Expected, Planned, Scenario};

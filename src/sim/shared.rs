@@ -4,14 +4,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch::{Receiver, Sender};
 
-use super::api::Pages;
+use super::api::Memory;
 use super::simulation::Simulation;
 
-/// The cluster's state and the API server's open lists.
+/// The cluster's state and the API server's own.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) sim: Simulation,
-    pub(crate) pages: Pages,
+    pub(crate) memory: Memory,
 }
 
 /// State behind a lock, and a pulse that wakes watchers whenever time has moved. The pulse's other end is the
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(sim: Simulation) -> (Self, Sender<u64>) {
-        let state = Mutex::new(State { sim, pages: Pages::default() });
+        let state = Mutex::new(State { sim, memory: Memory::default() });
         let (sender, pulse) = tokio::sync::watch::channel(0);
         (Self { state, pulse }, sender)
     }
