@@ -61,8 +61,7 @@ pub(super) fn aggregated(path: &[&str], visible: &dyn Fn(&Served) -> bool) -> Op
 fn discovered(group: &str, version: &str, visible: &dyn Fn(&Served) -> bool) -> Value {
     // Kubernetes' own kinds leave group and version out, custom ones name them.
     let kind = |s: &Served| {
-        let (group, version) =
-            if resource::custom(s) { (s.group, s.version) } else { ("", "") };
+        let (group, version) = if resource::custom(s) { (s.group, s.version) } else { ("", "") };
         json!({"group": group, "version": version, "kind": s.name})
     };
     let sub = |s: &Served, name: &str| {

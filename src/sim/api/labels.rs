@@ -45,14 +45,18 @@ pub(super) fn parse(text: &str) -> Result<Vec<Requirement>, String> {
         match tokens.look() {
             "" => return Ok(found),
             token if token == "!" || word(token) => {}
-            other => return Err(format!("found '{other}', expected: !, identifier, or 'end of string'")),
+            other => {
+                return Err(format!("found '{other}', expected: !, identifier, or 'end of string'"));
+            }
         }
         let one = requirement(&mut tokens).map_err(|e| format!("unable to parse requirement: {e}"));
         found.push(one?);
         match tokens.take().as_str() {
             "" => return Ok(found),
             "," if tokens.look() == "!" || word(tokens.look()) => {}
-            "," => return Err(format!("found '{}', expected: identifier after ','", tokens.look())),
+            "," => {
+                return Err(format!("found '{}', expected: identifier after ','", tokens.look()));
+            }
             other => return Err(format!("found '{other}', expected: ',' or 'end of string'")),
         }
     }

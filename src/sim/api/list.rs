@@ -80,7 +80,9 @@ pub(super) fn wrong_form(form: Form, is: &str, served: &Served, suffix: &str) ->
     Failure::new(
         406,
         "NotAcceptable",
-        format!("you requested PartialObjectMetadata{wanted}, but the requested object is {is} ({what})"),
+        format!(
+            "you requested PartialObjectMetadata{wanted}, but the requested object is {is} ({what})"
+        ),
     )
 }
 

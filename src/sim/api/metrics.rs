@@ -39,9 +39,8 @@ fn started(state: &State) -> Moment {
     use crate::sim::fields::Fields;
     let namespaces = super::resource::of_kind("Namespace");
     let all = namespaces.into_iter().flat_map(|s| state.sim.store.list(s.kind, None));
-    let born = |o: &serde_json::Value| {
-        crate::sim::moment::parse(o.text("metadata/creationTimestamp"))
-    };
+    let born =
+        |o: &serde_json::Value| crate::sim::moment::parse(o.text("metadata/creationTimestamp"));
     all.filter_map(|(_, o)| born(o)).min().unwrap_or(state.sim.now)
 }
 

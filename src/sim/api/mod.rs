@@ -150,8 +150,7 @@ impl ApiServer {
         }
         let (now, chance) = (state.sim.now, state.sim.chance);
         if let Some(after) = state.memory.troubles.throttled(chance, now) {
-            let text = "Too many requests, please try again later.\n";
-            return Err(Failure { retry_after: Some(after), ..Failure::plain(429, text) });
+            return Err(Failure::too_many(after));
         }
         if path == ["metrics"] {
             return Ok((200, Content::Text(metrics::exposition(state))));
@@ -269,8 +268,7 @@ fn respond(code: u16, content: Content, gzip: bool) -> Response<ResponseBody> {
         Content::Text(text) => ("text/plain; charset=utf-8", Bytes::from(text)),
     };
     if gzip && bytes.len() > COMPRESSED_FROM {
-        let mut encoder =
-            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         if let Ok(packed) = encoder.write_all(&bytes).and_then(|()| encoder.finish()) {
             let mut response = build(code, kind, full(Bytes::from(packed)));
             let gzip = HeaderValue::from_static("gzip");

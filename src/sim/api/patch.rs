@@ -40,8 +40,8 @@ pub(super) fn apply(kind: Kind, object: &mut Value, body: &[u8]) -> Result<(), F
             .map_err(|e| Failure::bad_request(format!("error decoding patch: json: {e}")))?;
         return json_patch::patch(object, &patch).map_err(|_| Failure::unfit_patch());
     }
-    let patch: Value = serde_json::from_slice(body)
-        .map_err(|_| Failure::bad_request("invalid JSON patch"))?;
+    let patch: Value =
+        serde_json::from_slice(body).map_err(|_| Failure::bad_request("invalid JSON patch"))?;
     if !patch.is_object() {
         return Err(Failure::bad_request("invalid JSON patch"));
     }

@@ -99,9 +99,11 @@ pub(super) fn parse(
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return Err(Failure::no_page()),
     };
-    let absent = || if resource::own_group(group) { Failure::no_path() } else { Failure::no_page() };
+    let absent =
+        || if resource::own_group(group) { Failure::no_path() } else { Failure::no_page() };
     let (ns, plural, name, part) = locate(rest).ok_or_else(absent)?;
-    let served = resource::find(group, version, plural).filter(|s| visible(s)).ok_or_else(absent)?;
+    let served =
+        resource::find(group, version, plural).filter(|s| visible(s)).ok_or_else(absent)?;
     let whole = !served.namespaced || ns.is_some() || (name.is_empty() && part.is_empty());
     if !whole || (ns.is_some() && !served.namespaced) {
         return Err(absent());
@@ -165,7 +167,12 @@ mod tests {
             ("/api/v1/namespaces/shop", "Namespace", None, Part::Main),
             ("/api/v1/namespaces/shop/status", "Namespace", None, Part::Status),
             ("/apis/apps/v1/deployments", "Deployment", None, Part::Main),
-            ("/apis/apps/v1/namespaces/a/deployments/d/scale", "Deployment", Some("a"), Part::Scale),
+            (
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "Deployment",
+                Some("a"),
+                Part::Scale,
+            ),
             ("/apis/events.k8s.io/v1/events", "Event", None, Part::Main),
         ];
         for (uri, kind, ns, part) in cases {

@@ -97,10 +97,8 @@ pub(super) fn resources(
     version: &str,
     visible: &dyn Fn(&Served) -> bool,
 ) -> Vec<&'static Served> {
-    let mut all: Vec<_> = SERVED
-        .iter()
-        .filter(|s| s.group == group && s.version == version && visible(s))
-        .collect();
+    let mut all: Vec<_> =
+        SERVED.iter().filter(|s| s.group == group && s.version == version && visible(s)).collect();
     all.sort_by_key(|s| s.plural);
     all
 }

@@ -50,6 +50,12 @@ impl Failure {
         Self { plain: true, ..Self::new(code, "", message) }
     }
 
+    /// Come back later.
+    pub(super) fn too_many(after: u64) -> Self {
+        let text = "Too many requests, please try again later.\n";
+        Self { retry_after: Some(after), ..Self::plain(429, text) }
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
@@ -114,7 +120,8 @@ impl Failure {
 
     /// The object is another one than the client thinks.
     pub(super) fn mismatched(served: &Served, name: &str, why: &str) -> Self {
-        let text = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(served));
+        let text =
+            format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(served));
         Self::new(409, "Conflict", text).with(about(served, served.plural, name))
     }
 
@@ -157,8 +164,9 @@ impl Failure {
 
     /// Nothing is created in a namespace that goes.
     pub(super) fn terminating(served: &Served, name: &str, ns: &str) -> Self {
-        let why =
-            format!("unable to create new content in namespace {ns} because it is being terminated");
+        let why = format!(
+            "unable to create new content in namespace {ns} because it is being terminated"
+        );
         let mut failure = Self::forbidden(served, name, &why);
         if let Some(details) = &mut failure.details {
             details["causes"] = json!([{
@@ -225,7 +233,6 @@ impl Failure {
     pub(super) fn message(&self) -> &str {
         &self.message
     }
-
 }
 
 impl Cause {

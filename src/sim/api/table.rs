@@ -204,7 +204,8 @@ fn containers(object: &Value, field: &str) -> Value {
 
 fn match_labels(object: &Value, _: Moment) -> Value {
     let labels = object.at("spec/selector/matchLabels").and_then(Value::as_object);
-    let pairs = labels.into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or("")));
+    let pairs =
+        labels.into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or("")));
     json!(pairs.collect::<Vec<_>>().join(","))
 }
 

@@ -250,15 +250,22 @@ mod tests {
     fn a_seed_gives_its_timetable() {
         let noon: Timestamp = "2026-11-24T12:00:00Z".parse().expect("a time");
         let table = |seed| {
-            Trouble::timetable(seed, noon, Duration::from_hours(48), &["pods", "widgets.example.com"])
+            Trouble::timetable(
+                seed,
+                noon,
+                Duration::from_hours(48),
+                &["pods", "widgets.example.com"],
+            )
         };
         assert_eq!(table(1), table(1));
         assert_ne!(table(1), table(2));
         let all = table(1);
         assert!(all.len() > 50, "{}", all.len());
         assert!(all.windows(2).all(|w| w[0].2 <= w[1].1));
-        let kinds: std::collections::BTreeSet<_> =
-            all.iter().map(|(t, ..)| format!("{t:?}").split(' ').next().map(str::to_owned)).collect();
+        let kinds: std::collections::BTreeSet<_> = all
+            .iter()
+            .map(|(t, ..)| format!("{t:?}").split(' ').next().map(str::to_owned))
+            .collect();
         assert_eq!(kinds.len(), 10, "{kinds:?}");
     }
 

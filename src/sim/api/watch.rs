@@ -189,7 +189,8 @@ impl Watch {
         let caught_up = matching.next().is_none();
         drop(matching);
         let last = batch.last().map(|(version, ..)| *version);
-        self.seen = if caught_up { self.seen.max(store.version()) } else { last.unwrap_or(self.seen) };
+        self.seen =
+            if caught_up { self.seen.max(store.version()) } else { last.unwrap_or(self.seen) };
         self.distort(&state.memory.troubles, now, &mut batch);
         drop(state);
         for (_, verb, object) in &batch {

@@ -452,7 +452,8 @@ fn check_name(served: &Served, name: &str) -> Result<(), Failure> {
     // Names of RBAC's objects are path segments, all others names as DNS has them.
     let rbac = served.group == "rbac.authorization.k8s.io";
     let label = |part: &str| {
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let edge =
+            |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         edge(part.chars().next())
             && edge(part.chars().next_back())
             && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')

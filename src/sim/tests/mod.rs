@@ -1,6 +1,8 @@
 //! Does the simulated cluster behave like a real one, seen through its API?
 
+mod serving;
 mod settled;
+mod troubled;
 mod watching;
 
 use std::time::Duration;
