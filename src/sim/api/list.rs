@@ -137,19 +137,19 @@ fn moment(
 ) -> Result<(u64, Option<String>, bool), Failure> {
     let (now, current) = (state.sim.now, state.sim.store.version());
     let wanted = query.version();
-    let compacted = state.memory.compacted(now, current);
     let text = query.text("continue");
     let storm = state.memory.troubles.expired(state.sim.chance, now);
+    let compacted = if storm { u64::MAX } else { state.memory.compacted(now, current) };
     if !text.is_empty() {
         let (version, start) = read_token(text)?;
         if !matches!(wanted, Ok(None | Some(0))) {
             let text = "specifying resource version is not allowed when using continue";
             return Err(Failure::bad_request(text));
         }
-        let version = version.unwrap_or(current);
-        if version < compacted || storm {
+        if version.is_some_and(|v| v < compacted) {
             return Err(expired(&Some(start)));
         }
+        let version = version.unwrap_or(current);
         not_ahead(version, current)?;
         return Ok((version, Some(start), true));
     }

@@ -31,6 +31,8 @@ const LAST_BOOKMARK: Moment = 2 * SECOND;
 const DEFAULT_TIMEOUT: i64 = 1800;
 /// How many events go into one frame.
 const BATCH: usize = 256;
+/// For how long events are held back where they are reordered.
+const HELD_FOR: Moment = 3 * SECOND;
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 /// A watch in progress.
@@ -52,6 +54,7 @@ struct Watch {
     ends_at: Moment,
     began: Moment,
     cut_at: Option<Moment>,
+    held_until: Option<Moment>,
     draw: Draw,
     over: bool,
     broken: Option<Error>,
@@ -109,6 +112,7 @@ pub(super) fn watch(
         ends_at,
         began: now,
         cut_at: None,
+        held_until: None,
         draw: state.memory.troubles.draw(state.sim.chance, "watch"),
         over: false,
         broken: None,
@@ -178,6 +182,9 @@ impl Watch {
             self.bookmark(&mut out, true);
             return out;
         }
+        if state.memory.troubles.reordered(now) && self.hold(now) {
+            return out;
+        }
         let store = &state.sim.store;
         let Some(changes) = store.since(self.objects.served.kind, self.seen) else {
             self.refuse(&mut out, &Failure::too_old(self.seen, store.version()));
@@ -218,12 +225,21 @@ impl Watch {
             let at = *self.cut_at.get_or_insert_with(|| began + draw.log_normal(median, 0.7));
             if now >= at {
                 out.extend_from_slice(b"{\"type\":\"MODI");
-                self.broken = Some(Error::new(ErrorKind::UnexpectedEof, "the connection was cut"));
+                self.broken = Some(Error::new(ErrorKind::ConnectionReset, "the connection was cut"));
             }
         } else {
             self.cut_at = None;
         }
         self.over || self.broken.is_some()
+    }
+
+    /// Whether events are held back for now, so that there are some to be put in another order.
+    fn hold(&mut self, now: Moment) -> bool {
+        let until = *self.held_until.get_or_insert(now + HELD_FOR);
+        if now >= until {
+            self.held_until = None;
+        }
+        now < until
     }
 
     /// Repeats and reorders what goes out together.
