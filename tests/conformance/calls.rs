@@ -434,7 +434,7 @@ fn writes() -> Vec<Step> {
         patch("patch-json", &a, JSON, &json!({"data": {"s": "t"}})),
         patch(
             "apply",
-            &format!("{a}?fieldManager=test"),
+            &format!("{MAPS}/c?fieldManager=test&dryRun=All"),
             "application/apply-patch+yaml",
             &json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"u": "t"}}),
         ),
@@ -456,13 +456,18 @@ fn writes() -> Vec<Step> {
             &json!({"metadata": {"name": "conf"}, "provisioner": "example.com/p", "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}),
         ),
         patch("class-status", &format!("{CLASSES}/conf/status"), MERGE, &json!({})),
+        form("table-classes", &format!("{CLASSES}/conf"), TABLE),
+        post(
+            "class-fixed",
+            CLASSES,
+            &json!({"metadata": {"name": "fixed"}, "provisioner": "example.com/p", "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}),
+        ),
         patch(
             "class-immutable",
-            &format!("{CLASSES}/conf"),
+            &format!("{CLASSES}/fixed"),
             MERGE,
             &json!({"provisioner": "other"}),
         ),
-        form("table-classes", &format!("{CLASSES}/conf"), TABLE),
         raw("class-delete", "DELETE", &format!("{CLASSES}/conf"), JSON, ""),
         post(
             "event",
@@ -501,7 +506,7 @@ fn workloads() -> Vec<Step> {
         post(
             "deployment-invalid",
             DEPLOYMENTS,
-            &json!({"metadata": {"name": "d"}, "spec": {"replicas": 2}}),
+            &json!({"metadata": {"name": "invalid"}, "spec": {"replicas": 2}}),
         ),
         post("deployment", DEPLOYMENTS, &deployment()),
         patch(

@@ -46,7 +46,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<Requirement>, String> {
             "" => return Ok(found),
             token if token == "!" || word(token) => {}
             other => {
-                return Err(format!("found '{other}', expected: !, identifier, or 'end of string'"));
+                return Err(format!(
+                    "found '{other}', expected: !, identifier, or 'end of string'"
+                ));
             }
         }
         let one = requirement(&mut tokens).map_err(|e| format!("unable to parse requirement: {e}"));

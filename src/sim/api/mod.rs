@@ -2,6 +2,7 @@
 //! `tests/conformance.rs`.
 
 mod accept;
+mod defaults;
 mod discovery;
 mod health;
 mod labels;

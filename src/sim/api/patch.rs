@@ -100,23 +100,35 @@ fn merge_list(into: &mut Value, items: &[Value], name: &str) {
         return;
     };
     match key {
-        Some(key) => {
-            for item in items {
-                let at = old.iter().position(|o| o.get(key) == item.get(key));
-                match (at, item.get("$patch").and_then(Value::as_str)) {
-                    (Some(at), Some("delete")) => drop(old.remove(at)),
-                    (None, Some("delete")) => {}
-                    (Some(at), _) => merge(&mut old[at], item, ""),
-                    (None, _) => old.push(without_directives(item)),
-                }
-            }
-        }
+        Some(key) => *old = merge_by(key, std::mem::take(old), items),
         None if name == "finalizers" => {
             let new: Vec<_> = items.iter().filter(|i| !old.contains(i)).cloned().collect();
             old.extend(new);
         }
         None => *old = items.iter().map(without_directives).collect(),
     }
+}
+
+/// Items with the same key are merged. What the patch names comes in the patch's order; what it leaves alone stays before
+/// those that it stood before.
+fn merge_by(key: &str, old: Vec<Value>, items: &[Value]) -> Vec<Value> {
+    let place = |item: &Value| old.iter().position(|o| o.get(key) == item.get(key));
+    let named: Vec<_> = items.iter().map(place).collect();
+    let mut left = (0..old.len()).filter(|at| !named.contains(&Some(*at))).peekable();
+    let mut merged = Vec::new();
+    for (item, at) in items.iter().zip(&named) {
+        while let Some(other) = left.next_if(|other| at.is_some_and(|at| *other < at)) {
+            merged.push(old[other].clone());
+        }
+        if item.get("$patch").is_some_and(|p| p == "delete") {
+            continue;
+        }
+        let mut one = at.map_or(Value::Null, |at| old[at].clone());
+        merge(&mut one, item, "");
+        merged.push(one);
+    }
+    merged.extend(left.map(|other| old[other].clone()));
+    merged
 }
 
 /// What is new is stored without its instructions.

@@ -124,6 +124,24 @@ pub(super) fn subresources(served: &Served) -> &'static [&'static str] {
     }
 }
 
+/// Whether a deletion answers with the object that went (`ReturnDeletedObject` in `k8s.io/kubernetes/pkg/registry`).
+pub(super) fn returned(served: &Served) -> bool {
+    matches!(
+        served.name,
+        "CSIDriver"
+            | "CSINode"
+            | "Namespace"
+            | "PersistentVolume"
+            | "PersistentVolumeClaim"
+            | "Pod"
+            | "ResourceQuota"
+            | "Service"
+            | "ServiceAccount"
+            | "StorageClass"
+            | "VolumeAttachment"
+    )
+}
+
 /// Whether status and the rest are written apart.
 pub(super) fn has_status(served: &Served) -> bool {
     subresources(served).contains(&"status")

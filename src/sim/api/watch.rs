@@ -225,7 +225,8 @@ impl Watch {
             let at = *self.cut_at.get_or_insert_with(|| began + draw.log_normal(median, 0.7));
             if now >= at {
                 out.extend_from_slice(b"{\"type\":\"MODI");
-                self.broken = Some(Error::new(ErrorKind::ConnectionReset, "the connection was cut"));
+                self.broken =
+                    Some(Error::new(ErrorKind::ConnectionReset, "the connection was cut"));
             }
         } else {
             self.cut_at = None;

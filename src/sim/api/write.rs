@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use serde_json::{Map, Value, json};
 
+use super::defaults;
 use super::patch;
 use super::query::Query;
 use super::request::{Objects, Part, Target};
@@ -61,28 +62,19 @@ pub(super) fn create(
     if resource::custom(served) && resource::has_status(served) {
         object.drop_field("status");
     }
-    if served.name == "Namespace" {
-        name_label(&mut object, &name);
-        object.put("spec/finalizers", json!(["kubernetes"]));
-        object.put("status", json!({"phase": "Active"}));
-    }
+    defaults::fill(served, &mut object);
     if dry {
+        let uid = state.sim.chance.of("dry uid", &key.to_string()).uuid();
+        object.put("metadata/uid", json!(uid));
         object.put("metadata/creationTimestamp", json!(stamp(state.sim.now)));
+        object.put("apiVersion", json!(served.kind.api_version()));
+        object.put("kind", json!(served.name));
         return Ok(object);
     }
     state.sim.create(served.kind, object);
     state.memory.wake();
     let created = state.sim.store.get(served.kind, &key);
     created.map(|o| (**o).clone()).ok_or_else(|| Failure::not_found(served, &name))
-}
-
-/// A namespace carries its name as a label.
-fn name_label(namespace: &mut Value, name: &str) {
-    namespace.put("metadata/labels", {
-        let mut labels = namespace.at("metadata/labels").cloned().unwrap_or_else(|| json!({}));
-        labels["kubernetes.io/metadata.name"] = json!(name);
-        labels
-    });
 }
 
 /// Puts a whole object in an old one's place.
@@ -296,12 +288,14 @@ pub(super) fn delete(
             let mut last = before.clone();
             last.put("metadata/deletionTimestamp", json!(now));
             last.put("metadata/deletionGracePeriodSeconds", json!(0));
-            last.put("metadata/generation", json!(before.int("metadata/generation") + 1));
+            if !deleting(&before) {
+                last.put("metadata/generation", json!(before.int("metadata/generation") + 1));
+            }
             last
         })
     } else {
         state.sim.delete(served.kind, &key);
-        success()
+        if resource::returned(served) { before.clone() } else { success() }
     };
     state.memory.wake();
     Ok(answer)

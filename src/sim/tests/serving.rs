@@ -97,7 +97,7 @@ async fn an_object_is_made_changed_and_deleted() {
     let (code, stale) = bench.ask("PUT", &path, JSON, &made).await;
     assert_eq!((code, stale.text("reason")), (409, "Conflict"));
     let (code, gone) = bench.ask("DELETE", &path, JSON, &Value::Null).await;
-    assert_eq!((code, gone.text("status")), (200, "Success"));
+    assert_eq!((code, gone.text("kind")), (200, "StorageClass"));
     let (code, absent) = bench.ask("DELETE", &path, JSON, &Value::Null).await;
     assert_eq!((code, absent.text("reason")), (404, "NotFound"));
     let (code, wrong) = bench.ask("POST", CLASSES, JSON, &class("Slow_")).await;
