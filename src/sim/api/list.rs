@@ -110,7 +110,7 @@ pub(super) fn list(
     let (version, start, paged) = moment(state, query, limit < usize::MAX)?;
     let store = &state.sim.store;
     let all = store.at(objects.served.kind, objects.ns.as_deref(), version);
-    let all = all.ok_or_else(|| expired(&start))?;
+    let all = all.ok_or_else(|| expired(start.as_ref()))?;
     let after = |key: &Key| start.as_ref().is_none_or(|s| position(objects, key) > *s);
     let matching = all.into_iter().filter(|(k, o)| after(k) && objects.include(o));
     let mut items: Vec<_> = matching.collect();
@@ -147,7 +147,7 @@ fn moment(
             return Err(Failure::bad_request(text));
         }
         if version.is_some_and(|v| v < compacted) {
-            return Err(expired(&Some(start)));
+            return Err(expired(Some(&start)));
         }
         let version = version.unwrap_or(current);
         not_ahead(version, current)?;
@@ -171,10 +171,10 @@ fn exact(version: u64, compacted: u64) -> Result<u64, Failure> {
     if version < compacted { Err(Failure::compacted()) } else { Ok(version) }
 }
 
-fn expired(start: &Option<String>) -> Failure {
+fn expired(start: Option<&String>) -> Failure {
     // The key comes back without its slash, as the real server gives it.
     let go_on = |start: &String| Failure::expired_token(token(None, start.trim_start_matches('/')));
-    start.as_ref().map_or_else(Failure::compacted, go_on)
+    start.map_or_else(Failure::compacted, go_on)
 }
 
 /// Where an object stands among others, as etcd's key below the list's own.
@@ -221,7 +221,7 @@ impl Page {
         let (now, metadata) = (self.now, self.metadata);
         if self.view.is_table() {
             let items = self.items.iter().map(|o| &**o);
-            return Bytes::from(self.view.rows(metadata, items, now).to_string());
+            return Bytes::from(self.view.rows(&metadata, items, now).to_string());
         }
         let (kind, api_version) = self.view.list_of();
         let head = format!(
@@ -244,6 +244,6 @@ pub(super) fn not_ahead(wanted: u64, current: u64) -> Result<(), Failure> {
     if wanted > current { Err(Failure::ahead(wanted, current)) } else { Ok(()) }
 }
 
-fn invalid_version(why: String) -> Failure {
+fn invalid_version(why: impl std::fmt::Display) -> Failure {
     Failure::bad_request(format!("invalid resource version: {why}"))
 }

@@ -100,7 +100,7 @@ fn merge_list(into: &mut Value, items: &[Value], name: &str) {
         return;
     };
     match key {
-        Some(key) => *old = merge_by(key, std::mem::take(old), items),
+        Some(key) => *old = merge_by(key, old, items),
         None if name == "finalizers" => {
             let new: Vec<_> = items.iter().filter(|i| !old.contains(i)).cloned().collect();
             old.extend(new);
@@ -111,7 +111,7 @@ fn merge_list(into: &mut Value, items: &[Value], name: &str) {
 
 /// Items with the same key are merged. What the patch names comes in the patch's order; what it leaves alone stays before
 /// those that it stood before.
-fn merge_by(key: &str, old: Vec<Value>, items: &[Value]) -> Vec<Value> {
+fn merge_by(key: &str, old: &[Value], items: &[Value]) -> Vec<Value> {
     let place = |item: &Value| old.iter().position(|o| o.get(key) == item.get(key));
     let named: Vec<_> = items.iter().map(place).collect();
     let mut left = (0..old.len()).filter(|at| !named.contains(&Some(*at))).peekable();
@@ -149,8 +149,8 @@ mod tests {
 
     use super::*;
 
-    fn patched(kind: Kind, object: Value, patch: &Value) -> Result<Value, Failure> {
-        let mut object = object;
+    fn patched(kind: Kind, object: &Value, patch: &Value) -> Result<Value, Failure> {
+        let mut object = object.clone();
         apply(kind, &mut object, patch.to_string().as_bytes()).map(|()| object)
     }
 
@@ -162,24 +162,24 @@ mod tests {
             {"type": "C", "status": "True"}, {"type": "B", "$patch": "delete"}], "list": [2]}});
         let expected = json!({"status": {"conditions": [{"type": "A", "status": "False", "x": 1},
             {"type": "C", "status": "True"}], "list": [2]}});
-        assert_eq!(patched(Kind::Strategic, before, &patch), Ok(expected));
+        assert_eq!(patched(Kind::Strategic, &before, &patch), Ok(expected));
     }
 
     #[test]
     fn a_merge_patch_replaces_lists_and_removes_nulls() {
         let before = json!({"a": {"b": 1, "c": 2}, "l": [1, 2]});
         let patch = json!({"a": {"b": null}, "l": [3]});
-        assert_eq!(patched(Kind::Merge, before, &patch), Ok(json!({"a": {"c": 2}, "l": [3]})));
+        assert_eq!(patched(Kind::Merge, &before, &patch), Ok(json!({"a": {"c": 2}, "l": [3]})));
     }
 
     #[test]
     fn a_json_patch_whose_test_fails_changes_nothing() {
         let before = json!({"a": 1});
         let fine = json!([{"op": "test", "path": "/a", "value": 1}, {"op": "add", "path": "/b", "value": 2}]);
-        assert_eq!(patched(Kind::Json, before.clone(), &fine), Ok(json!({"a": 1, "b": 2})));
+        assert_eq!(patched(Kind::Json, &before, &fine), Ok(json!({"a": 1, "b": 2})));
         let wrong = json!([{"op": "test", "path": "/a", "value": 2}]);
-        assert_eq!(patched(Kind::Json, before.clone(), &wrong).map_err(|f| f.code), Err(422));
-        assert_eq!(patched(Kind::Json, before, &json!({"a": 1})).map_err(|f| f.code), Err(400));
+        assert_eq!(patched(Kind::Json, &before, &wrong).map_err(|f| f.code), Err(422));
+        assert_eq!(patched(Kind::Json, &before, &json!({"a": 1})).map_err(|f| f.code), Err(400));
     }
 
     #[test]

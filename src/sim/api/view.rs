@@ -52,7 +52,7 @@ impl View {
             Form::Table => {
                 let metadata = json!({"resourceVersion": object.text("metadata/resourceVersion")});
                 let row = self.row(&object, now);
-                self.table(metadata, vec![row])
+                self.table(&metadata, &[row])
             }
             Form::Whole | Form::Discovery => object.into_owned(),
         }
@@ -99,16 +99,16 @@ impl View {
     /// A table of many objects.
     pub(super) fn rows<'a>(
         &mut self,
-        metadata: Value,
+        metadata: &Value,
         objects: impl Iterator<Item = &'a Value>,
         now: Moment,
     ) -> Value {
-        let rows = objects.map(|o| self.row(&as_served(self.served, o), now)).collect();
-        self.table(metadata, rows)
+        let rows: Vec<_> = objects.map(|o| self.row(&as_served(self.served, o), now)).collect();
+        self.table(metadata, &rows)
     }
 
     /// A bookmark: nothing but a version, in the stream's form.
-    pub(super) fn bookmark(&mut self, metadata: Value) -> Value {
+    pub(super) fn bookmark(&mut self, metadata: &Value) -> Value {
         match self.form {
             Form::Metadata | Form::MetadataList => json!({"kind": "PartialObjectMetadata",
                 "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
@@ -117,7 +117,7 @@ impl View {
                 let object = json!({"kind": self.served.name,
                     "apiVersion": self.served.api_version(), "metadata": metadata});
                 let row = json!({"cells": [""], "object": metadata_of(&object)});
-                self.table(version, vec![row])
+                self.table(&version, &[row])
             }
             Form::Whole | Form::Discovery => json!({"kind": self.served.name,
                 "apiVersion": self.served.api_version(), "metadata": metadata}),
@@ -133,7 +133,7 @@ impl View {
         }
     }
 
-    fn table(&mut self, metadata: Value, rows: Vec<Value>) -> Value {
+    fn table(&mut self, metadata: &Value, rows: &[Value]) -> Value {
         let told = std::mem::replace(&mut self.told, true);
         let definitions = if told { Value::Null } else { self.columns.definitions() };
         json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,

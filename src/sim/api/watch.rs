@@ -281,7 +281,7 @@ impl Watch {
         if initial_end {
             metadata["annotations"] = json!({INITIAL_END: "true"});
         }
-        let bookmark = self.view.bookmark(metadata).to_string();
+        let bookmark = self.view.bookmark(&metadata).to_string();
         line(out, "BOOKMARK", |out| out.extend_from_slice(bookmark.as_bytes()));
     }
 }

@@ -108,12 +108,12 @@ async fn watched(bench: &Bench, trouble: Trouble) -> (Vec<(String, String)>, Str
             }
         }
         if step == 2 {
-            bench.suffer(trouble.clone());
             for node in ["node-a1", "node-b1", "node-c1", "node-a2", "node-b2", "node-c2"] {
                 let label = serde_json::json!({"metadata": {"labels": {"touched": "yes"}}});
                 let path = format!("/api/v1/nodes/{node}");
                 bench.ask("PATCH", &path, "application/json", &label).await;
             }
+            bench.suffer(trouble.clone());
         }
         bench.pass(10 * SECOND);
     }
