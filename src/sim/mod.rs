@@ -28,7 +28,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use self::api::{ApiServer, ResponseBody};
+pub use self::api::{ApiServer, ResponseBody, Trouble};
 pub use self::faults::{Class, Fault, FaultKind, UnknownFault, all as faults};
 pub use self::layout::{Shape, serves_everybody};
 pub use self::scenario::{Expected, Planned, Scenario, ScenarioError, Set};

@@ -4,16 +4,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch::{Receiver, Sender};
 
-use super::api::Pages;
+use super::api::Memory;
 use super::kind::Kind;
 use super::moment::{Moment, SECOND};
 use super::simulation::Simulation;
 
-/// The cluster's state and the API server's open lists.
+/// The cluster's state and the API server's own.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) sim: Simulation,
-    pub(crate) pages: Pages,
+    pub(crate) memory: Memory,
 }
 
 /// State behind a lock, and pulses that wake the watchers of a kind when it has changed or time has moved on. The
@@ -37,7 +37,7 @@ const ALL_EVERY: Moment = 5 * SECOND;
 
 impl Shared {
     pub(crate) fn new(sim: Simulation) -> (Self, Pulses) {
-        let state = Mutex::new(State { sim, pages: Pages::default() });
+        let state = Mutex::new(State { sim, memory: Memory::default() });
         let (senders, pulses) = (0..Kind::COUNT).map(|_| tokio::sync::watch::channel(())).unzip();
         let told = Mutex::new((vec![0; Kind::COUNT], None));
         (Self { state, pulses }, Pulses { senders, told })

@@ -1,6 +1,7 @@
 //! What does the cluster hold? Every object as JSON, one version counter over all of them, and the last changes of
 //! each kind, from which watches are served.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use super::kind::Kind;
 use super::moment::{Moment, stamp};
 
 /// Where an object stands; the namespace is empty for cluster-scoped kinds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) ns: String,
     pub(crate) name: String,
@@ -31,6 +32,22 @@ impl Key {
     /// A key of a cluster-scoped object.
     pub(crate) fn cluster(name: impl Into<String>) -> Self {
         Self::new("", name)
+    }
+}
+
+/// As etcd orders `namespace/name`: a namespace comes after longer ones, `a-b` before `a`, since `-` sorts before `/`.
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if self.ns == other.ns {
+            return self.name.cmp(&other.name);
+        }
+        self.ns.bytes().chain([b'/']).cmp(other.ns.bytes().chain([b'/']))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -69,6 +86,8 @@ pub(crate) struct Change {
     pub(crate) version: u64,
     pub(crate) verb: Verb,
     pub(crate) object: Arc<Value>,
+    /// The object before it, if there was one.
+    pub(crate) before: Option<Arc<Value>>,
 }
 
 /// A change that controllers have yet to react to.
@@ -147,6 +166,30 @@ impl Store {
             let start = table.log.partition_point(|c| c.version <= version);
             table.log.range(start..)
         })
+    }
+
+    /// All objects of a kind as they were at a version, ordered by namespace and name; `None` if that is forgotten.
+    pub(crate) fn at(
+        &self,
+        kind: Kind,
+        ns: Option<&str>,
+        version: u64,
+    ) -> Option<Vec<(Key, Arc<Value>)>> {
+        let mut past = BTreeMap::new();
+        let changes: Vec<_> = self.since(kind, version)?.collect();
+        // The oldest change after the version knows what was there.
+        for change in changes.into_iter().rev() {
+            past.insert(Key::of(&change.object), change.before.clone());
+        }
+        let unchanged = self.list(kind, ns).filter(|(key, _)| !past.contains_key(key));
+        let mut all: Vec<_> = unchanged.map(|(k, o)| (k.clone(), Arc::clone(o))).collect();
+        if !past.is_empty() {
+            let within = |key: &Key| ns.is_none_or(|ns| key.ns == ns);
+            let past = past.into_iter().filter(|(key, _)| within(key));
+            all.extend(past.filter_map(|(key, object)| object.map(|o| (key, o))));
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        Some(all)
     }
 
     /// Objects of a kind whose controller has this uid.
@@ -234,7 +277,7 @@ impl Store {
         let mut last = (*before).clone();
         self.version += 1;
         last.put("metadata/resourceVersion", json!(self.version.to_string()));
-        self.log(kind, Verb::Deleted, Arc::new(last));
+        self.log(kind, Verb::Deleted, Arc::new(last), Some(Arc::clone(&before)));
         Some(before)
     }
 
@@ -248,14 +291,14 @@ impl Store {
             }
         }
         let object = Arc::new(object);
-        self.tables[kind as usize].objects.insert(key.clone(), Arc::clone(&object));
-        self.log(kind, verb, object);
+        let before = self.tables[kind as usize].objects.insert(key.clone(), Arc::clone(&object));
+        self.log(kind, verb, object, before);
     }
 
-    fn log(&mut self, kind: Kind, verb: Verb, object: Arc<Value>) {
+    fn log(&mut self, kind: Kind, verb: Verb, object: Arc<Value>, before: Option<Arc<Value>>) {
         let version = self.version;
         let table = &mut self.tables[kind as usize];
-        table.log.push_back(Change { version, verb, object: Arc::clone(&object) });
+        table.log.push_back(Change { version, verb, object: Arc::clone(&object), before });
         while table.log.len() > self.memory {
             table.forgotten = table.log.pop_front().map_or(table.forgotten, |c| c.version);
         }
@@ -324,6 +367,38 @@ mod tests {
         assert_eq!(last.verb, Verb::Deleted);
         assert_eq!(last.object.text("metadata/resourceVersion"), (before + 1).to_string());
         assert_eq!(last.object.int("spec/x"), 1);
+    }
+
+    #[test]
+    fn the_past_is_listed_as_it_was() {
+        let mut store = store(10);
+        let key = store.create(Kind::Pod, pod("p"), 0);
+        store.create(Kind::Pod, pod("q"), 0);
+        let then = store.version();
+        store.update(Kind::Pod, &key, |p| p.put("spec/x", json!(2)));
+        store.update(Kind::Pod, &key, |p| p.put("spec/x", json!(3)));
+        store.remove(Kind::Pod, &Key::new("a", "q"));
+        store.create(Kind::Pod, pod("r"), 0);
+        let listed = |version| {
+            let all = store.at(Kind::Pod, Some("a"), version).expect("remembered");
+            all.iter().map(|(k, o)| format!("{}{}", k.name, o.int("spec/x"))).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(then), ["p1", "q1"]);
+        assert_eq!(listed(then + 1), ["p2", "q1"]);
+        assert_eq!(listed(store.version()), ["p3", "r1"]);
+        assert_eq!(listed(1), [""; 0]);
+    }
+
+    #[test]
+    fn namespaces_are_ordered_as_etcd_orders_keys() {
+        let mut store = store(10);
+        for ns in ["a", "a-b", "a.c", "b"] {
+            store.create(Kind::Pod, json!({"metadata": {"name": "p", "namespace": ns}}), 0);
+        }
+        let all: Vec<_> = store.list(Kind::Pod, None).map(|(k, _)| k.ns.clone()).collect();
+        assert_eq!(all, ["a-b", "a.c", "a", "b"]);
+        assert_eq!(store.list(Kind::Pod, Some("a")).count(), 1);
+        assert_eq!(store.list(Kind::Pod, Some("a-b")).count(), 1);
     }
 
     #[test]

@@ -1,270 +1,211 @@
 //! What does a request ask for?
 
-use std::collections::BTreeMap;
+use http::Method;
 
-use http::{Method, Uri};
-use serde_json::Value;
-
-use super::discovery;
+use super::query::Query;
+use super::resource;
+use super::selector::Selector;
 use super::status::Failure;
 use crate::sim::fields::Fields;
-use crate::sim::kind::{Kind, SERVED, Served};
+use crate::sim::kind::Served;
+use serde_json::Value;
 
-/// A request, understood.
-#[derive(Debug)]
-pub(super) struct Parsed {
-    pub(super) target: Target,
-    pub(super) verb: Verb,
-    pub(super) query: Query,
-}
-
-/// What is asked about.
-#[derive(Debug)]
-pub(super) enum Target {
-    /// Discovery and version documents.
-    Document(Value),
-    Objects(Objects),
-}
-
-/// What is asked for.
-#[derive(Debug)]
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
-    Get(String),
+    Get,
     List,
     Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
 }
 
-/// Objects of one kind, in one namespace or in all, that match a selector.
+impl Verb {
+    /// As `apiserver_request_total` has it.
+    pub(super) const fn counted(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::List => "LIST",
+            Self::Watch => "WATCH",
+            Self::Create => "POST",
+            Self::Update => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::DeleteCollection => "DELETECOLLECTION",
+        }
+    }
+
+    /// As authorization has it.
+    pub(super) const fn authorized(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+        }
+    }
+}
+
+/// Which part of an object is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Main,
+    Status,
+    Scale,
+}
+
+/// A request for objects, understood.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) verb: Verb,
+    pub(super) objects: Objects,
+    /// Empty for a collection.
+    pub(super) name: String,
+    pub(super) part: Part,
+}
+
+/// Objects of one resource, in one namespace or in all, that match a selector.
 #[derive(Clone, Debug)]
 pub(super) struct Objects {
     pub(super) served: &'static Served,
     pub(super) ns: Option<String>,
-    selector: Vec<Term>,
-}
-
-#[derive(Clone, Debug)]
-struct Term {
-    path: &'static str,
-    value: String,
-    equal: bool,
+    pub(super) selector: Selector,
 }
 
 impl Objects {
     /// Whether an object is among them, its kind given.
     pub(super) fn include(&self, object: &Value) -> bool {
         self.ns.as_ref().is_none_or(|ns| object.text("metadata/namespace") == ns)
-            && self.selector.iter().all(|t| (object.text(t.path) == t.value) == t.equal)
-    }
-
-    /// Whether a selector narrows them.
-    pub(super) const fn selected(&self) -> bool {
-        !self.selector.is_empty()
+            && self.selector.selects(object)
     }
 }
 
-/// The query's parameters.
-#[derive(Debug, Default)]
-pub(super) struct Query(BTreeMap<String, String>);
-
-impl Query {
-    fn parse(uri: &Uri) -> Self {
-        let pairs = uri.query().unwrap_or("").split('&').filter(|p| !p.is_empty());
-        Self(
-            pairs
-                .map(|p| p.split_once('=').unwrap_or((p, "")))
-                .map(|(k, v)| (decode(k), decode(v)))
-                .collect(),
-        )
-    }
-
-    pub(super) fn text(&self, name: &str) -> &str {
-        self.0.get(name).map_or("", String::as_str)
-    }
-
-    pub(super) fn truth(&self, name: &str) -> bool {
-        matches!(self.text(name), "true" | "1")
-    }
-
-    /// The number, if one is given.
-    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, Failure> {
-        match self.text(name) {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Failure::bad_request(format!(
-                    "unable to parse query parameter {name:?} from {text:?}"
-                ))
-            }),
-        }
-    }
-}
-
-/// Undoes percent-encoding and `+`.
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let digits = (byte == b'%').then(|| rest.as_slice_pair()).flatten();
-        match (byte, digits) {
-            (b'+', _) => bytes.push(b' '),
-            (_, Some(value)) => {
-                bytes.push(value);
-                rest.nth(1);
-            }
-            _ => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-trait HexPair {
-    /// The byte that the next two hexadecimal digits stand for.
-    fn as_slice_pair(&self) -> Option<u8>;
-}
-
-impl HexPair for std::str::Bytes<'_> {
-    fn as_slice_pair(&self) -> Option<u8> {
-        let mut ahead = self.clone();
-        let mut digit = || char::from(ahead.next()?).to_digit(16);
-        Some((digit()? * 16 + digit()?) as u8)
-    }
-}
-
-/// Understands a request, or says why not.
-pub(super) fn parse(method: &Method, uri: &Uri, accept: &str) -> Result<Parsed, Failure> {
-    let path: Vec<_> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
-    let query = Query::parse(uri);
-    if let Some(document) = discovery::document(&path) {
-        return Ok(Parsed { target: Target::Document(document), verb: Verb::List, query });
-    }
-    let (group, version, rest) = match path.as_slice() {
+/// Understands a request for objects, or says why not.
+pub(super) fn parse(
+    method: &Method,
+    path: &[&str],
+    query: &Query,
+    visible: &dyn Fn(&Served) -> bool,
+) -> Result<Target, Failure> {
+    let (group, version, rest) = match path {
         ["api", "v1", rest @ ..] => ("", "v1", rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
-        _ => return Err(Failure::no_path()),
+        _ => return Err(Failure::no_page()),
     };
-    let (ns, plural, name) = locate(rest)?;
-    let same = |s: &&Served| s.group == group && s.version == version && s.plural == plural;
-    let served = SERVED.iter().find(same);
-    let served = served.filter(|s| s.namespaced || ns.is_none()).ok_or_else(Failure::no_path)?;
-    if method != Method::GET {
-        let text = "the server does not allow this method on the requested resource";
-        return Err(Failure::new(405, "MethodNotAllowed", text));
+    let absent =
+        || if resource::own_group(group) { Failure::no_path() } else { Failure::no_page() };
+    let (ns, plural, name, part) = locate(rest).ok_or_else(absent)?;
+    let served =
+        resource::find(group, version, plural).filter(|s| visible(s)).ok_or_else(absent)?;
+    let whole = !served.namespaced || ns.is_some() || (name.is_empty() && part.is_empty());
+    if !whole || (ns.is_some() && !served.namespaced) {
+        return Err(absent());
     }
-    if accept.contains("as=")
-        && !accept.contains("application/json,")
-        && !accept.ends_with("application/json")
-    {
-        let text = "only the following media types are accepted: application/json";
-        return Err(Failure::new(406, "NotAcceptable", text));
-    }
-    let selector = selector(served.kind, &query)?;
-    let verb = match name {
-        Some(name) => Verb::Get(name.to_owned()),
-        None if query.truth("watch") => Verb::Watch,
-        None => Verb::List,
+    let part = match part {
+        "" => Part::Main,
+        part if !resource::subresources(served).contains(&part) => return Err(absent()),
+        "scale" => Part::Scale,
+        _ => Part::Status,
     };
+    let everywhere = served.namespaced && ns.is_none();
+    let verb = match (method.as_str(), name.is_empty()) {
+        ("GET", true) if query.truth("watch") => Verb::Watch,
+        ("GET", true) => Verb::List,
+        ("POST", true) if !everywhere => Verb::Create,
+        ("DELETE", true) if !everywhere => Verb::DeleteCollection,
+        ("GET", false) => Verb::Get,
+        ("PUT", false) => Verb::Update,
+        ("PATCH", false) => Verb::Patch,
+        ("DELETE", false) if part == Part::Main => Verb::Delete,
+        _ => return Err(Failure::not_allowed()),
+    };
+    let many = matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection);
+    let selector = if many { Selector::parse(served, query)? } else { Selector::default() };
     let objects = Objects { served, ns: ns.map(str::to_owned), selector };
-    Ok(Parsed { target: Target::Objects(objects), verb, query })
+    Ok(Target { verb, objects, name: name.to_owned(), part })
 }
 
-type Location<'a> = (Option<&'a str>, &'a str, Option<&'a str>);
+type Location<'a> = (Option<&'a str>, &'a str, &'a str, &'a str);
 
-/// Namespace, plural and name of a path below the group's version.
-fn locate<'a>(rest: &[&'a str]) -> Result<Location<'a>, Failure> {
+/// Namespace, plural, name and subresource of a path below the group's version.
+fn locate<'a>(rest: &[&'a str]) -> Option<Location<'a>> {
     match rest {
-        ["namespaces", ns, plural] => Ok((Some(ns), plural, None)),
-        ["namespaces", ns, plural, name] => Ok((Some(ns), plural, Some(name))),
-        [plural] => Ok((None, plural, None)),
-        [plural, name] => Ok((None, plural, Some(name))),
-        _ => Err(Failure::no_path()),
+        ["namespaces", ns, "status"] => Some((None, "namespaces", ns, "status")),
+        ["namespaces", ns, plural] => Some((Some(ns), plural, "", "")),
+        ["namespaces", ns, plural, name] => Some((Some(ns), plural, name, "")),
+        ["namespaces", ns, plural, name, part] => Some((Some(ns), plural, name, part)),
+        [plural] => Some((None, plural, "", "")),
+        [plural, name] => Some((None, plural, name, "")),
+        [plural, name, part] => Some((None, plural, name, part)),
+        _ => None,
     }
-}
-
-/// Field selectors: `metadata.name` and `metadata.namespace` of everything, `reason` and `type` of events.
-fn selector(kind: Kind, query: &Query) -> Result<Vec<Term>, Failure> {
-    if !query.text("labelSelector").is_empty() {
-        return Err(Failure::bad_request("the simulated API server serves no label selectors"));
-    }
-    let terms = query.text("fieldSelector").split(',').filter(|t| !t.is_empty());
-    terms
-        .map(|term| {
-            let (field, value, equal) = if let Some((field, value)) = term.split_once("!=") {
-                (field, value, false)
-            } else if let Some((field, value)) =
-                term.split_once("==").or_else(|| term.split_once('='))
-            {
-                (field, value, true)
-            } else {
-                let text = format!("invalid selector: {term:?}; can't understand {term:?}");
-                return Err(Failure::bad_request(text));
-            };
-            let path = match (field, kind) {
-                ("metadata.name", _) => "metadata/name",
-                ("metadata.namespace", _) => "metadata/namespace",
-                ("reason", Kind::Event) => "reason",
-                ("type", Kind::Event) => "type",
-                _ => {
-                    return Err(Failure::bad_request(format!(
-                        "field label not supported: {field}"
-                    )));
-                }
-            };
-            Ok(Term { path, value: value.to_owned(), equal })
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn objects(uri: &'static str) -> Result<Objects, Failure> {
-        let parsed = parse(&Method::GET, &Uri::from_static(uri), "")?;
-        match parsed.target {
-            Target::Objects(objects) => Ok(objects),
-            Target::Document(_) => Err(Failure::no_path()),
-        }
+    fn target(method: &str, uri: &str) -> Result<Target, Failure> {
+        let uri: http::Uri = uri.parse().expect("a path");
+        let path: Vec<_> = uri.path().split('/').filter(|p| !p.is_empty()).collect();
+        let method = method.parse().expect("a method");
+        parse(&method, &path, &Query::parse(&uri), &|_| true)
     }
 
     #[test]
-    fn paths_lead_to_kinds_and_namespaces() {
+    fn paths_lead_to_kinds_namespaces_and_parts() {
         let cases = [
-            ("/api/v1/pods", Some(("Pod", None))),
-            ("/api/v1/namespaces/shop/pods?limit=5", Some(("Pod", Some("shop")))),
-            ("/api/v1/namespaces/shop", Some(("Namespace", None))),
-            ("/apis/apps/v1/deployments", Some(("Deployment", None))),
-            ("/apis/events.k8s.io/v1/events", Some(("Event", None))),
-            ("/api/v1/namespaces/shop/nodes", None),
-            ("/apis/apps/v1beta1/deployments", None),
-            ("/api/v1/widgets", None),
-            ("/metrics", None),
+            ("/api/v1/pods", "Pod", None, Part::Main),
+            ("/api/v1/namespaces/shop/pods?limit=5", "Pod", Some("shop"), Part::Main),
+            ("/api/v1/namespaces/shop", "Namespace", None, Part::Main),
+            ("/api/v1/namespaces/shop/status", "Namespace", None, Part::Status),
+            ("/apis/apps/v1/deployments", "Deployment", None, Part::Main),
+            (
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "Deployment",
+                Some("a"),
+                Part::Scale,
+            ),
+            ("/apis/events.k8s.io/v1/events", "Event", None, Part::Main),
         ];
-        for (uri, expected) in cases {
-            let found = objects(uri).ok();
-            let found = found.as_ref().map(|o| (o.served.name, o.ns.as_deref()));
-            assert_eq!(found, expected, "{uri}");
+        for (uri, kind, ns, part) in cases {
+            let found = target("GET", uri).unwrap_or_else(|e| panic!("{uri}: {e:?}"));
+            let objects = &found.objects;
+            assert_eq!((objects.served.name, objects.ns.as_deref(), found.part), (kind, ns, part));
         }
     }
 
     #[test]
-    fn field_selectors_of_events_exclude_reasons() {
-        let found = objects("/api/v1/events?fieldSelector=reason%21%3DPulled%2Creason!=Created")
-            .expect("parsed");
-        assert!(found.include(&json!({"reason": "BackOff"})));
-        assert!(!found.include(&json!({"reason": "Pulled"})));
-        assert_eq!(
-            objects("/api/v1/pods?fieldSelector=reason!=x").map_err(|f| f.code).err(),
-            Some(400)
-        );
-        assert_eq!(
-            objects("/api/v1/pods?labelSelector=a%3Db").map_err(|f| f.code).err(),
-            Some(400)
-        );
+    fn other_paths_lead_nowhere() {
+        let cases = [
+            ("GET", "/api/v1/namespaces/shop/nodes", 404, false),
+            ("GET", "/apis/apps/v1beta1/deployments", 404, false),
+            ("GET", "/api/v1/secretss", 404, false),
+            ("GET", "/api/v1/pods/x", 404, false),
+            ("GET", "/api/v1/namespaces/shop/pods/p/none", 404, false),
+            ("GET", "/apis/example.com/v1/widgets", 404, true),
+            ("GET", "/none", 404, true),
+            ("POST", "/api/v1/pods", 405, false),
+            ("POST", "/api/v1/nodes/n", 405, false),
+        ];
+        for (method, uri, code, plain) in cases {
+            let failure = target(method, uri).expect_err(uri);
+            assert_eq!((failure.code, failure.plain), (code, plain), "{uri}");
+        }
     }
 
     #[test]
-    fn percent_encoding_is_undone() {
-        assert_eq!(decode("a%3Db+c%2"), "a=b c%2");
+    fn a_withdrawn_resource_is_not_found() {
+        let hidden = |s: &Served| s.plural != "deployments";
+        let path = ["apis", "apps", "v1", "deployments"];
+        assert!(parse(&Method::GET, &path, &Query::default(), &hidden).is_err());
+        assert!(parse(&Method::GET, &path, &Query::default(), &|_| true).is_ok());
     }
 }

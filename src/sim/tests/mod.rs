@@ -1,7 +1,9 @@
 //! Does the simulated cluster behave like a real one, seen through its API?
 
 mod everyday;
+mod serving;
 mod settled;
+mod troubled;
 mod watching;
 
 use std::time::Duration;

@@ -1,0 +1,65 @@
+//! What does the API server remember from one request to the next?
+
+use tokio::sync::watch::{Receiver, Sender};
+
+use super::metrics::Requests;
+use super::trouble::Troubles;
+use crate::sim::moment::{MINUTE, Moment};
+
+/// How often etcd is told to forget, as by the real server: everything before the last time.
+const FORGET_EVERY: Moment = 5 * MINUTE;
+
+/// The API server's own state.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(super) troubles: Troubles,
+    pub(super) requests: Requests,
+    /// How many watches are open.
+    pub(super) watches: u64,
+    /// When the past was last forgotten, and the version then.
+    marked: Option<(Moment, u64)>,
+    compacted: u64,
+    written: Sender<u64>,
+}
+
+impl Memory {
+    /// The oldest version that can still be listed, now that the newest one is `version`.
+    pub(super) fn compacted(&mut self, now: Moment, version: u64) -> u64 {
+        match self.marked {
+            Some((at, before)) if now - at >= FORGET_EVERY => {
+                let once = now - at < 2 * FORGET_EVERY;
+                self.compacted = if once { before } else { version };
+                self.marked = Some((now, version));
+            }
+            Some(_) => {}
+            None => self.marked = Some((now, version)),
+        }
+        self.compacted
+    }
+
+    /// Wakes watches: something was written by a client.
+    pub(super) fn wake(&self) {
+        self.written.send_modify(|count| *count += 1);
+    }
+
+    /// Hears of writes by clients.
+    pub(super) fn writes(&self) -> Receiver<u64> {
+        self.written.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_past_can_be_listed_for_five_to_ten_minutes() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.compacted(0, 10), 0);
+        assert_eq!(memory.compacted(4 * MINUTE, 20), 0);
+        assert_eq!(memory.compacted(5 * MINUTE, 30), 10);
+        assert_eq!(memory.compacted(9 * MINUTE, 40), 10);
+        assert_eq!(memory.compacted(10 * MINUTE, 50), 30);
+        assert_eq!(memory.compacted(30 * MINUTE, 60), 60);
+    }
+}
