@@ -126,7 +126,6 @@ fn wait(clock: &Clock, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::kind::Kind;
     use jiff::Timestamp;
 
     #[tokio::test(start_paused = true)]

@@ -278,7 +278,7 @@ impl Counted {
     /// A world with these objects whose lists were complete before anything else happened.
     pub(super) fn new(layer: &'static LayerSignals, objects: Vec<Object>) -> Self {
         let mut tallies = Tallies::default();
-        let mut world = world(&[], objects);
+        let world = world(&[], objects);
         for kind in Kind::ALL {
             let alive = world.uids(*kind);
             tallies.synced(*kind, alive.into_iter());
