@@ -80,6 +80,8 @@ fn read(signal: &Signal, view: &View<'_>) -> Option<Said> {
         Read::Rule(read) => {
             let mut verdicts = Verdicts::default();
             read(view, &mut verdicts);
+            // Objects come in no order, and what opens and closes is told in that of the verdicts.
+            verdicts.0.sort_by(|a, b| order(a).cmp(&order(b)));
             Some(Said::Verdicts(verdicts.0))
         }
         Read::Gauge(read) => {
@@ -90,6 +92,10 @@ fn read(signal: &Signal, view: &View<'_>) -> Option<Said> {
         Read::Query(_) => Some(Said::Readings(answers(signal, view))),
         Read::Counter | Read::Histogram(_) => None,
     }
+}
+
+fn order(verdict: &Verdict) -> impl Ord + '_ {
+    (&verdict.subject, verdict.reason, &verdict.labels, verdict.since, &verdict.message)
 }
 
 /// What a query's last answer says. Series that the signal's labels do not tell apart count with the largest.
