@@ -72,13 +72,11 @@ impl Play {
 
     fn list(&mut self, kind: Kind) {
         let now = self.now;
-        let all = kind.versions().iter().map(|version| match kind.group() {
-            "" => format!("/api/{version}/{}?", kind.plural()),
-            group => format!("/apis/{group}/{version}/{}?", kind.plural()),
+        let mut all = kind.versions().iter().map(|version| match kind.group() {
+            "" => format!("/api/{version}/{}?limit=0", kind.plural()),
+            group => format!("/apis/{group}/{version}/{}?limit=0", kind.plural()),
         });
-        let only = if kind == Kind::HelmSecret { "labelSelector=owner%3Dhelm&" } else { "" };
-        let mut paths = all.map(|path| path + only);
-        let served = paths.find_map(|path| {
+        let served = all.find_map(|path| {
             let (served, body) = self.ask(&path);
             served.then_some((path, body))
         });
@@ -106,7 +104,7 @@ impl Play {
                 self.list(kind);
                 continue;
             }
-            let (served, body) = self.ask(&format!("{path}watch=true&resourceVersion={version}"));
+            let (served, body) = self.ask(&format!("{path}&watch=true&resourceVersion={version}"));
             assert!(served, "{kind:?}");
             let text = String::from_utf8(Self::read(body)).unwrap();
             let mut newest = version;

@@ -2,6 +2,7 @@
 //!
 //! Texts are those of the API server (`admission/plugin/webhook`, `pod-security-admission`) and of Kyverno.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -144,7 +145,7 @@ fn enforce(sim: &mut Simulation, pod: &Value, webhook: &str) -> Result<(), Strin
             sim.warning(policy, Actor::controller(by), "PolicyViolation", text);
             if enforced {
                 let policy = policy.text("metadata/name");
-                blocked.push_str(&format!("{policy}:\n  {rule}: '{error}'\n"));
+                let _ = writeln!(blocked, "{policy}:\n  {rule}: '{error}'");
             }
         }
     }

@@ -12,13 +12,12 @@ use crate::sim::surroundings::Conduct;
 
 /// What follows when the pods of a workload do not serve.
 pub(super) const UNSERVED: &[&str] = &[
-    "compute_hpa_unhealthy",
-    "compute_pdb_blocking",
-    "observability_monitor_without_targets",
     "compute_container_restarts_total",
     "compute_container_waiting",
     "compute_crashloop",
+    "compute_hpa_unhealthy",
     "compute_oom_kills_total",
+    "compute_pdb_blocking",
     "compute_pods_unready",
     "compute_probe_failures_total",
     "compute_rollout_active",
@@ -27,11 +26,14 @@ pub(super) const UNSERVED: &[&str] = &[
     "compute_workload_available_ratio",
     "compute_workload_unavailable",
     "compute_workloads_degraded",
+    "gitops_argo_unhealthy",
+    "gitops_flux_not_ready",
     "networking_endpoint_flaps_total",
     "networking_ingress_backend_broken",
     "networking_route_unresolved",
     "networking_service_not_serving",
     "networking_service_ready_ratio",
+    "observability_monitor_without_targets",
 ];
 
 pub(super) static FAULTS: &[FaultKind] = &[

@@ -18,6 +18,8 @@ use crate::sim::surroundings::Conduct;
 
 /// What follows when what was delivered does not serve.
 const DELIVERED: &[&str] = &[
+    "compute_hpa_unhealthy",
+    "compute_pdb_blocking",
     "compute_container_restarts_total",
     "compute_container_waiting",
     "compute_crashloop",

@@ -390,6 +390,12 @@ const DNS_FOLLOWS: &[&str] = &[
     "compute_workload_available_ratio",
     "compute_workload_unavailable",
     "compute_workloads_degraded",
+    "gitops_argo_condition",
+    "gitops_argo_out_of_sync",
+    "gitops_argo_unhealthy",
+    "gitops_controller_down",
+    "gitops_flux_not_ready",
+    "gitops_flux_reconcile_overdue",
     "networking_dns_ready_endpoints",
     "networking_endpoint_flaps_total",
     "networking_ingress_backend_broken",
@@ -399,6 +405,9 @@ const DNS_FOLLOWS: &[&str] = &[
     "observability_collector_unhealthy",
     "observability_monitor_without_targets",
     "observability_prometheus_stack_unhealthy",
+    "security_kyverno_engine",
+    "security_webhook_backend_down",
+    "security_webhook_calls_failing",
 ];
 
 const GATEWAY_FOLLOWS: &[&str] = &[

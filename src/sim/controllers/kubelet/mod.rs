@@ -108,7 +108,12 @@ pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
     };
     let node = pod.text("spec/nodeName").to_owned();
     let put_out = pod.text("status/reason") == "Evicted";
-    if node.is_empty() || put_out || sim.surroundings.lost(&node).is_some() {
+    if node.is_empty() {
+        // One of its name that was deleted by force is forgotten.
+        sim.kubelets.runs.remove(key);
+        return;
+    }
+    if put_out || sim.surroundings.lost(&node).is_some() {
         return;
     }
     let known = sim.kubelets.runs.remove(key).filter(|run| run.uid == pod.text("metadata/uid"));
