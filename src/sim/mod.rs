@@ -1,7 +1,6 @@
 //! What would a cluster be like? One in this process, in virtual time, from a seed.
 
 mod api;
-#[cfg_attr(not(test), expect(dead_code, reason = "the API does not route these paths yet"))]
 mod apiserver;
 mod chance;
 mod controllers;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::discovery::VERSION;
+use crate::sim::apiserver;
 use crate::sim::kind::SERVED;
 use crate::sim::moment::Moment;
 use crate::sim::shared::State;
@@ -31,6 +32,7 @@ pub(super) fn exposition(state: &State) -> String {
     let watches = state.memory.watches as f64;
     let labels = "{verb=\"WATCH\"}".to_owned();
     family(&mut out, "apiserver_longrunning_requests", "gauge", [(labels, watches)]);
+    out.push_str(&apiserver::metrics(&state.sim));
     out
 }
 

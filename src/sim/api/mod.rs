@@ -41,6 +41,7 @@ use self::request::{Part, Target, Verb};
 use self::status::Failure;
 pub use self::trouble::Trouble;
 use self::write::Body;
+use super::apiserver;
 use super::fields::Fields;
 use super::kind::Served;
 use super::moment::Moment;
@@ -146,6 +147,10 @@ impl ApiServer {
     ) -> Result<(u16, Content), Failure> {
         let path: Vec<_> = head.uri.path().split('/').filter(|part| !part.is_empty()).collect();
         let query = Query::parse(&head.uri);
+        if path == ["readyz"] && !state.sim.surroundings.failing_checks.is_empty() {
+            let (code, text) = apiserver::readyz(&state.sim);
+            return Ok((code, Content::Text(text)));
+        }
         if let Some(text) = health::text(&path, &query) {
             return text.map(|text| (200, Content::Text(text)));
         }
