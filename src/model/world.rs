@@ -311,7 +311,27 @@ impl World {
     /// The objects of a kind; `None` for one that has a record of its own.
     #[must_use]
     pub fn resources(&self, kind: Kind) -> Option<&Store<Resource>> {
-        Some(self.resources.of(kind))
+        let own_record = matches!(
+            kind,
+            Kind::Namespace
+                | Kind::Node
+                | Kind::Deployment
+                | Kind::ReplicaSet
+                | Kind::StatefulSet
+                | Kind::DaemonSet
+                | Kind::Job
+                | Kind::CronJob
+                | Kind::Pod
+                | Kind::PersistentVolumeClaim
+                | Kind::PersistentVolume
+                | Kind::StorageClass
+                | Kind::VolumeAttachment
+                | Kind::CsiDriver
+                | Kind::CsiNode
+                | Kind::Event
+                | Kind::EndpointSlice
+        );
+        (!own_record).then(|| self.resources.of(kind))
     }
 
     /// The last answers of an endpoint's instances.

@@ -361,7 +361,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         end: |sim, fault| behave(sim, fault.parameter("workload"), Conduct::Serves),
     },
     FaultKind {
-        name: "drain",
+        name: "drain-by-eviction",
         layer: "compute",
         class: Class::Healthy,
         summary: "node {node} is drained and taken back",

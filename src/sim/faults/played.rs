@@ -236,7 +236,7 @@ mod tests {
         image_missing "image-missing",
         config_key_missing "config-key-missing",
         slow_start "slow-start",
-        drain "drain",
+        drain "drain-by-eviction",
         busy_hour "busy-hour",
         crashloop "crashloop",
         oom "oom",
