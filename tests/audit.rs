@@ -109,33 +109,12 @@ async fn only_so_many_bodies_are_read_at_once() {
     assert!((2..=8).contains(&most), "{most} at once");
 }
 
-/// A key and a certificate for `127.0.0.1` that signs itself.
-fn certificate(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-    let (key, cert) = (folder.join(format!("{name}-key.pem")), folder.join(format!("{name}.pem")));
-    let mut openssl = Command::new("openssl");
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-noenc",
-    ]);
-    openssl.args(["-days", "2", "-subj", &format!("/CN={name}")]);
-    openssl.args(["-addext", "subjectAltName=IP:127.0.0.1"]);
-    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert);
-    assert!(openssl.output().unwrap().status.success());
-    (cert, key)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_tls_only_the_known_client_is_heard_and_a_mute_one_holds_up_nobody() {
     let (taken, folder) = (Arc::new(AtomicUsize::new(0)), tempfile::tempdir().unwrap());
-    let (cert, key) = certificate(folder.path(), "server");
-    let (known, known_key) = certificate(folder.path(), "known");
-    let (strange, strange_key) = certificate(folder.path(), "strange");
+    let (cert, key) = bed::certificate(folder.path(), "server");
+    let (known, known_key) = bed::certificate(folder.path(), "known");
+    let (strange, strange_key) = bed::certificate(folder.path(), "strange");
     let settings = AuditSettings {
         listen: None,
         cert_file: Some(cert.clone()),
@@ -170,7 +149,7 @@ async fn over_tls_only_the_known_client_is_heard_and_a_mute_one_holds_up_nobody(
 #[test]
 fn a_file_that_cannot_be_used_is_named_with_its_field() {
     let folder = tempfile::tempdir().unwrap();
-    let (cert, key) = certificate(folder.path(), "server");
+    let (cert, key) = bed::certificate(folder.path(), "server");
     let empty = folder.path().join("empty.pem");
     std::fs::write(&empty, "").unwrap();
     let settings = |cert: &Path, key: &Path, ca: Option<&Path>| AuditSettings {

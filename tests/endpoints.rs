@@ -7,7 +7,6 @@ mod bed;
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -152,22 +151,9 @@ async fn what_cannot_be_asked_here_says_so_and_holds_up_nobody() {
     }
 }
 
-/// A key and a certificate for `127.0.0.1` that signs itself.
+/// The certificate of a kubelet, and its key.
 fn certificate(folder: &Path) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let (key, cert) = (folder.join("key.pem"), folder.join("cert.pem"));
-    let mut openssl = Command::new("openssl");
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-noenc",
-    ]);
-    openssl.args(["-days", "2", "-subj", "/CN=n1", "-addext", "subjectAltName=IP:127.0.0.1"]);
-    openssl.arg("-keyout").arg(&key).arg("-out").arg(&cert);
-    assert!(openssl.output().unwrap().status.success());
+    let (cert, key) = bed::certificate(folder, "n1");
     let chain = CertificateDer::pem_file_iter(&cert).unwrap().map(Result::unwrap).collect();
     (chain, PrivateKeyDer::from_pem_file(&key).unwrap())
 }

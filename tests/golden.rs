@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bed;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,7 +82,8 @@ fn refusal(kind: Kind, message: String) -> Delta {
     Delta::Note(kind, SourceNote::Failed { availability, message, backoff_seconds: 0.0 })
 }
 
-fn exposition(layer: Layer) -> String {
+/// All that is exported when everything is as the layer's manifests say.
+fn whole_exposition(layer: Layer) -> String {
     let now: Time = NOW.parse().unwrap();
     // States whose start the API does not tell are seen for their dwell.
     let earlier = now - jiff::SignedDuration::from_hours(30);
@@ -114,7 +117,12 @@ fn exposition(layer: Layer) -> String {
         pipeline.absorb(&mut world, change, now);
     }
     let report = pipeline.step(&world, now);
-    let text = encode(&report.into(), &About::default(), Format::Text).unwrap();
+    encode(&report.into(), &About::default(), Format::Text).unwrap()
+}
+
+/// Of it, what is about the layer.
+fn exposition(layer: Layer) -> String {
+    let text = whole_exposition(layer);
     let mine = format!("kubestrata_{layer}_");
     let health = format!("layer=\"{layer}\"");
     let wanted = |line: &&str| {
@@ -174,3 +182,10 @@ layers!(
     tooling_objects_give_their_exposition Tooling,
     gitops_objects_give_their_exposition Gitops,
 );
+
+#[test]
+fn promtool_finds_no_fault_with_any_signal() {
+    for layer in Layer::ALL {
+        bed::check_metrics(&whole_exposition(layer)).unwrap_or_else(|e| panic!("{layer}: {e}"));
+    }
+}

@@ -108,7 +108,8 @@ fn cannot_be_made(manifest: &Value) -> bool {
         || (!text("/metadata/deletionTimestamp").is_empty() && text("/metadata/name").contains("-fine"))
 }
 
-/// Series of golden files that a real API server cannot be made to show as they are, with the reason why.
+/// Series of golden files that a real API server cannot be made to show as they are, with the reason why. What it tells
+/// of itself is driven by tests/apiserver.rs, and its audit log by tests/audit.rs.
 const NOT_HERE: &[(&str, &str)] = &[
     ("kubestrata_storage_csi_driver_unregistered", "at the first look every node is young"),
     ("kubestrata_storage_volume_full", "no kubelet runs"),

@@ -111,7 +111,7 @@ fn finding(id: String, signal: &Signal, verdict: &Verdict, since: Time) -> Findi
         id,
         layer: signal.layer,
         signal: signal.name.into(),
-        message: words(verdict),
+        message: words(&verdict.message, verdict.reason),
         subject: verdict.subject.clone(),
         severity: verdict.severity,
         since,
@@ -121,10 +121,13 @@ fn finding(id: String, signal: &Signal, verdict: &Verdict, since: Time) -> Findi
 }
 
 /// A message on one line: it goes to logs and terminals, and has words from the cluster in it, or none.
-fn words(verdict: &Verdict) -> String {
-    let lines = verdict.message.split(char::is_control).filter(|part| !part.trim().is_empty());
+fn words(message: &str, reason: &str) -> String {
+    if !message.is_empty() && !message.contains(char::is_control) {
+        return message.to_owned();
+    }
+    let lines = message.split(char::is_control).filter(|part| !part.trim().is_empty());
     match lines.collect::<Vec<_>>().join(" ") {
-        none if none.is_empty() => verdict.reason.replace('_', " "),
+        none if none.is_empty() => reason.replace('_', " "),
         told => told,
     }
 }

@@ -10,6 +10,7 @@
 #![allow(clippy::print_stderr, reason = "a failing test tells what its programs logged")]
 
 pub mod apply;
+mod certificate;
 mod child;
 mod cluster;
 mod collector;
@@ -32,6 +33,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+pub use certificate::certificate;
 pub use cluster::{Cluster, ClusterOptions};
 pub use collector::{Collector, LogRecord, MetricPoint};
 pub use exposition::{Metrics, Sample};

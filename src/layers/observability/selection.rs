@@ -80,7 +80,7 @@ fn selected_by(view: &View<'_>, server: &Resource, object: &Resource) -> bool {
         Value::Null => server.meta.namespace == object.meta.namespace,
         selector => {
             let found = view.world.namespaces.get("", &object.meta.namespace);
-            selects(selector, &found.map_or_else(Labelled::default, |n| n.meta.labels.clone()))
+            selects(selector, found.map_or(&Labelled::default(), |n| &n.meta.labels))
         }
     };
     namespace && server.body.has(objects) && selects(server.body.at(objects), &object.meta.labels)

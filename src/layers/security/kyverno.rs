@@ -81,7 +81,7 @@ fn not_ready(view: &View<'_>, out: &mut Verdicts) {
     for policy in view.resources_of(POLICIES).filter(|p| p.meta.deleting.is_none()) {
         let Some((reason, since, why)) = fault(policy) else { continue };
         let labels = labels![&policy.meta.namespace, policy.kind.name(), &policy.meta.name, reason];
-        let why = if why.is_empty() { "it gives no reason".to_owned() } else { one_line(&why) };
+        let why = if why.is_empty() { "it gives no reason".to_owned() } else { first_line(&why) };
         let message = format!("the policy is not in force: {why}");
         out.push(
             Verdict::new(Subject::of(policy), labels, reason, message).since(since).dwell(120),
@@ -89,7 +89,7 @@ fn not_ready(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
-fn one_line(text: &str) -> String {
+fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
@@ -164,7 +164,7 @@ fn updates(view: &View<'_>, out: &mut Verdicts) {
         let what = if reason == "update_failed" { "failed" } else { "wait" };
         let words = match request.body.text("status.message").as_str() {
             "" => String::new(),
-            message => format!(": {}", one_line(message)),
+            message => format!(": {}", first_line(message)),
         };
         let message = format!("update requests that {what} ({count}){words}");
         let verdict = Verdict::new(
@@ -219,7 +219,7 @@ fn errors(view: &View<'_>, out: &mut Verdicts) {
         } else {
             format!("{namespace}/{name}").as_str().into()
         };
-        let message = format!("it could not be evaluated: {}", one_line(&event.note));
+        let message = format!("it could not be evaluated: {}", first_line(&event.note));
         let labels = labels![component, &policy, reason];
         let verdict = Verdict::new(policy_subject(&policy), labels, reason, message);
         out.push(verdict.since(event.first).dwell(60));

@@ -19,20 +19,21 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// The condition of this type, if the object has it.
+    /// The condition of this type, if the object has it. One that says that it is about an older spec is no evidence;
+    /// Kubernetes' own controllers leave the number behind where nothing of a condition changes.
     #[must_use]
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
-        condition(&self.conditions, kind)
+        let outdated = |c: &&Condition| {
+            c.generation != 0 && c.generation < self.meta.generation && !self.kind.is_built_in()
+        };
+        condition(&self.conditions, kind).filter(|c| !outdated(c))
     }
 
     /// Whether a condition speaks of the newest spec: by its own generation where it has one, else by the status'.
     /// Some controllers count a generation as observed only once they have succeeded.
     #[must_use]
     pub fn is_current(&self, condition: &Condition) -> bool {
-        match condition.generation {
-            0 => self.observed(),
-            own => own >= self.meta.generation,
-        }
+        condition.generation != 0 || self.observed()
     }
 
     /// Whether its controller has seen the newest spec, where it says so: a status older than the spec is no evidence.

@@ -87,10 +87,8 @@ pub(super) fn read(kind: Kind, json: &str, texts: &mut Interner) -> Result<Objec
         Ok(read) => read,
         Err(error) => return Err(complaint(&track.path().to_string(), &error)),
     };
+    let conditions = take_conditions(&mut body);
     let meta = metadata.record_whole(texts);
-    // Kubernetes' own controllers leave the number behind where nothing of a condition changes.
-    let generation = if kind.is_built_in() { i64::MIN } else { meta.generation };
-    let conditions = take_conditions(&mut body, generation);
     Ok(Object::Resource(Box::new(Resource { kind, meta, conditions, body })))
 }
 
@@ -109,13 +107,9 @@ pub(super) fn read_row<'a>(
     Ok(Object::Resource(row))
 }
 
-/// The conditions as records; they leave the body. One that says that it is about an older spec is no evidence.
-fn take_conditions(body: &mut Value, generation: i64) -> Box<[Condition]> {
-    let about_this = |c: &&Value| {
-        c.number("observedGeneration").is_none_or(|observed| observed as i64 >= generation)
-    };
-    let items = body.items("status.conditions").iter();
-    let conditions = items.filter(about_this).map(condition).collect();
+/// The conditions as records; they leave the body.
+fn take_conditions(body: &mut Value) -> Box<[Condition]> {
+    let conditions = body.items("status.conditions").iter().map(condition).collect();
     let Value::Map(entries) = body else { return conditions };
     for (_, value) in entries.iter_mut().filter(|(key, _)| key == "status") {
         if let Value::Map(status) = value {
