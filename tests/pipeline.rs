@@ -212,6 +212,34 @@ fn a_restart_tells_nothing_twice() {
     assert!(report.anomalies.is_empty(), "what was missed is no burst");
 }
 
+#[test]
+fn what_is_listed_after_a_restart_is_not_new() {
+    let seen = |kind: Kind, name: &str| {
+        let (api, plural) = (kind.api_version(), kind.name());
+        let event = format!(
+            r#"{{"type":"ADDED","object":{{"apiVersion":"{api}","kind":"{plural}",
+            "metadata":{{"name":"{name}","uid":"{name}","resourceVersion":"5"}},"rules":[],"webhooks":[]}}}}"#
+        );
+        let change = read_watch_event(kind, &event, &mut Interner::default());
+        let Some(Delta::Upsert(object)) = change else { unreachable!("an object is read") };
+        object
+    };
+    let kept =
+        [seen(Kind::ClusterRole, "kept"), seen(Kind::ValidatingWebhookConfiguration, "hook")];
+    let made = |report: &Report| {
+        ["security_rbac_changes_total", "security_webhook_config_changes_total"]
+            .map(|signal| total(report, signal))
+    };
+    let mut before = Run::new(State::default());
+    before.list(0, &kept);
+    before.take(1, [Delta::Upsert(seen(Kind::ClusterRole, "made"))]);
+    assert_eq!(made(&before.step(2)), [1.0, 0.0]);
+    let mut after = Run::new(before.saved());
+    let meanwhile = [seen(Kind::ClusterRole, "made"), seen(Kind::ClusterRole, "meanwhile")];
+    after.list(100, &[&kept[..], &meanwhile].concat());
+    assert_eq!(made(&after.step(101)), [2.0, 0.0], "one was made while nobody watched");
+}
+
 fn opened(report: &Report) -> usize {
     let new = |n: &&Notice| matches!(n, Notice::FindingOpened(_) | Notice::AnomalyOpened(_));
     report.notices.iter().filter(new).count()
