@@ -228,7 +228,7 @@ impl Publisher<'_> {
 
     /// Saves the state. Before the first full view there is nothing that the saved one does not know better.
     async fn keep(&mut self, ticker: &Ticker) {
-        if ticker.ready() {
+        if ticker.has_been_ready() {
             self.keeper.save(ticker.state(), self.clock.now()).await;
         }
     }
