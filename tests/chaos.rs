@@ -1,7 +1,7 @@
 //! Does the daemon keep its promises whatever happens to it? Outages, storms, floods, missing rights and restarts from
 //! a seed, on the embedded cluster in virtual time; a failure prints the seed that replays it.
 //!
-//! `KUBESTRATA_CHAOS_SEED=7` plays one seed, `KUBESTRATA_CHAOS_SEEDS=100` as many.
+//! `KUBESTRATA_CHAOS_SEED=7` plays one seed, `KUBESTRATA_CHAOS_SEEDS=100` as many, from `KUBESTRATA_CHAOS_FIRST` on.
 
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::print_stdout, reason = "a random seed has to be named")]
@@ -17,9 +17,12 @@ mod plan;
 mod play;
 #[path = "chaos/replica.rs"]
 mod replica;
+#[path = "chaos/sight.rs"]
+mod sight;
 #[path = "chaos/truth.rs"]
 mod truth;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kubestrata::sim::{Scenario, Trouble};
@@ -46,7 +49,22 @@ fn broken(seed: u64) -> Option<String> {
     };
     let again = format!("KUBESTRATA_CHAOS_SEED={seed} cargo test --test chaos");
     let what = || format!("{again}\n  {}\n  {}", plan.describe(), broken.join("\n  "));
-    (!broken.is_empty()).then(what)
+    let broken = (!broken.is_empty()).then(what);
+    broken.inspect(|what| println!("{what}"))
+}
+
+/// What is broken with any of the seeds, played side by side.
+fn all(seeds: &[u64]) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let mine = std::iter::from_fn(|| seeds.get(next.fetch_add(1, Ordering::Relaxed)));
+        mine.filter_map(|seed| broken(*seed)).collect::<Vec<_>>()
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(some)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
 }
 
 /// A plan in which nothing happens for so long.
@@ -96,9 +114,12 @@ fn no_promise_is_broken_whatever_happens() {
     let seeds: Vec<u64> = match (number("KUBESTRATA_CHAOS_SEED"), number("KUBESTRATA_CHAOS_SEEDS"))
     {
         (Some(seed), _) => vec![seed],
-        (None, Some(count)) => (1..=count).collect(),
+        (None, Some(count)) => {
+            let first = number("KUBESTRATA_CHAOS_FIRST").unwrap_or(1);
+            (first..first + count).collect()
+        }
         (None, None) => vec![1, 2, random_seed()],
     };
-    let broken: Vec<String> = seeds.into_iter().filter_map(broken).collect();
+    let broken = all(&seeds);
     assert!(broken.is_empty(), "{} seeds:\n{}", broken.len(), broken.join("\n"));
 }

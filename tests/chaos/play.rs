@@ -18,7 +18,7 @@ use super::book::Book;
 use super::collector::Collector;
 use super::plan::{Flood, Plan, Random, TROUBLED};
 use super::replica::{Life, Replica};
-use super::truth;
+use super::{sight, truth};
 
 /// What a play has shown.
 pub struct Outcome {
@@ -67,9 +67,14 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let began = (origin, START);
     let collector = Collector::new(origin, plan.length);
     let events = collector.export();
+    let (mut seen_by_a, mut seen_by_b) = (Vec::new(), Vec::new());
     let (mut life_a, mut life_b, mut life_calm, mut life_fresh) = tokio::join!(
-        a.live(began, &plan.stops[0], end, |_| {}),
-        b.live(began, &plan.stops[1], end, |_| {}),
+        a.live(began, &plan.stops[0], end, |report| {
+            seen_by_a.extend(sight::pretended(&report, &plan.troubles[0]));
+        }),
+        b.live(began, &plan.stops[1], end, |report| {
+            seen_by_b.extend(sight::pretended(&report, &plan.troubles[1]));
+        }),
         calm.live(began, &[], end, |report| events.publish(&Arc::new(report))),
         async {
             sleep_until(origin + plan.length).await;
@@ -77,7 +82,10 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
         },
     );
     let told = calm.book.notices.clone();
-    let mut broken = Vec::new();
+    let of = |name: &'static str, seen: Vec<String>| {
+        seen.into_iter().map(move |what| format!("{name} {what}"))
+    };
+    let mut broken: Vec<String> = of("a", seen_by_a).chain(of("b", seen_by_b)).collect();
     if running.is_finished() {
         broken.push("the cluster has ended".to_owned());
     }
@@ -107,7 +115,7 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
 }
 
 /// The time in the cluster when so much has passed.
-fn time(passed: Duration) -> Timestamp {
+pub fn time(passed: Duration) -> Timestamp {
     START + SignedDuration::try_from(passed).expect("a time")
 }
 
