@@ -19,7 +19,7 @@ use crate::layers;
 use crate::model::finding::Finding;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::reading::{Readings, SeriesKey};
+use crate::model::reading::{Labels, Readings, SeriesKey};
 use crate::model::record::{Object, Time};
 use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
 use crate::model::signal::{Observation, Profile, Read, Signal};
@@ -259,7 +259,9 @@ impl Pipeline {
             Some((Said::Verdicts(verdicts), asks_sources)) => {
                 let findings = &mut self.state.findings;
                 if asks_sources || !doubt {
-                    notices.extend(findings.update(signal, verdicts, view.at(), self.impatient));
+                    let at = (view.at(), self.impatient);
+                    let is_there = |labels: &Labels| view.is_about_something(signal, labels);
+                    notices.extend(findings.update(signal, verdicts, at, is_there));
                 }
                 let mut counts = BTreeMap::new();
                 for finding in findings.open(signal.name) {
