@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use kubestrata::config::Settings;
+use kubestrata::evaluate::START;
 use kubestrata::model::anomaly::State;
 use kubestrata::model::finding::Finding;
 use kubestrata::model::kind::Kind;
@@ -44,6 +45,8 @@ pub struct Book {
     pub reports: usize,
     /// Kinds that could be seen at some time.
     pub served: BTreeSet<Kind>,
+    /// When lives ended without a word.
+    pub killed: Vec<Timestamp>,
     /// How often pods were listed anew in this life.
     pub relists: u64,
     pub broken: Vec<String>,
@@ -63,6 +66,7 @@ impl Book {
             notices: Vec::new(),
             reports: 0,
             served: BTreeSet::new(),
+            killed: Vec::new(),
             relists: 0,
             broken: Vec::new(),
         }
@@ -81,7 +85,8 @@ impl Book {
     /// What was told since `saved` is forgotten, though not that it was told.
     pub fn rewind(&mut self, saved: &Self) {
         let before = std::mem::replace(self, saved.clone());
-        (self.story, self.notices) = (before.story, before.notices);
+        (self.story, self.notices, self.killed) = (before.story, before.notices, before.killed);
+        self.killed.push(before.last.max(START) - before.skew);
         (self.reports, self.broken) = (before.reports, before.broken);
     }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::book::Book;
 use super::collector::Collector;
-use super::plan::{Flood, Plan, Random, TROUBLED};
+use super::plan::{Flood, Plan, Planned, Random, TROUBLED};
 use super::replica::{Life, Replica};
 use super::{sight, truth};
 
@@ -102,10 +102,9 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let dropped_events = life_calm.ticker.look().myself.dropped_events;
     let [a, b, calm, fresh] = [a, b, calm, fresh].map(|replica| replica.book);
     for (book, troubles) in [&a, &b].into_iter().zip(&plan.troubles) {
-        let stalled = troubles.iter().filter(|t| t.trouble == Trouble::Stalled);
-        let stalled: Vec<_> = stalled.map(|t| (time(t.from), time(t.until))).collect();
+        let unnoticed: Vec<_> = troubles.iter().map(unnoticed).collect();
         broken.extend(truth::of_findings(book, &calm, &fresh));
-        broken.extend(truth::of_story(book, &calm, &stalled));
+        broken.extend(truth::of_story(book, &calm, &unnoticed));
         broken.extend(truth::of_totals(book, &calm));
     }
     broken.extend([&a, &b, &calm, &fresh].into_iter().flat_map(|book| book.broken.clone()));
@@ -117,6 +116,15 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
 /// The time in the cluster when so much has passed.
 pub fn time(passed: Duration) -> Timestamp {
     START + SignedDuration::try_from(passed).expect("a time")
+}
+
+/// When a daemon can't know yet of a trouble: for as long as watches are stuck, and for a moment of any other.
+fn unnoticed(planned: &Planned) -> (Timestamp, Timestamp) {
+    let until = match planned.trouble {
+        Trouble::Stalled => planned.until,
+        _ => planned.until.min(planned.from + Duration::from_secs(45)),
+    };
+    (time(planned.from), time(until))
 }
 
 /// Lets a daemon take in what has been sent to it, and look.

@@ -40,7 +40,14 @@ pub fn pretended(report: &Report, troubles: &[Planned]) -> Vec<String> {
         });
         pretended.extend(served.map(|(kind, ..)| format!("{kind:?} is seen in {trouble:?}")));
         let seeing = report.signals.iter().filter(|s| {
-            let needs = s.signal.needs.iter().any(|kind| kinds.contains(kind));
+            // Where nobody answers either, the last state is worth reading for a while.
+            let refused = |kind: &Kind| {
+                let mut sources = report.sources.iter();
+                let source = sources.find(|(k, ..)| k == kind).map(|(_, s, _)| s.availability);
+                let gone = matches!(source, Some(Availability::Forbidden | Availability::Absent));
+                gone || *trouble == Trouble::Outage
+            };
+            let needs = s.signal.needs.iter().any(|kind| kinds.contains(kind) && refused(kind));
             needs && !matches!(s.series, Series::Absent { .. })
         });
         pretended.extend(seeing.map(|s| format!("{} sees in {trouble:?}", s.signal.name)));

@@ -10,7 +10,6 @@ use kubestrata::model::finding::Finding;
 use kubestrata::model::kind::{Kind, Origin};
 use kubestrata::model::record::Record;
 use kubestrata::model::subject::Subject;
-use kubestrata::model::text::Text;
 use kubestrata::model::world::{Store, World};
 use kubestrata::sources::{self, WatchOptions};
 use tokio::sync::mpsc;
@@ -20,6 +19,9 @@ use super::replica::{Life, Replica};
 
 /// Signals about what a daemon itself can see of the cluster.
 const OWN_SIGHT: &[&str] = &["observability_kubestrata_blind"];
+
+/// Totals of what Events report about pods.
+const OF_EVENTS: &[&str] = &["compute_probe_failures_total", "networking_sandbox_failures_total"];
 
 /// By how much two daemons may differ in when they tell something: a tick, what clocks are off, and a moment.
 const APART: SignedDuration = SignedDuration::from_mins(1);
@@ -97,7 +99,7 @@ fn objects(world: &World, kind: Kind) -> BTreeMap<(String, String), String> {
 /// Whether a daemon tells the same of the object under another reason, or did a moment ago: what comes and goes every
 /// few seconds, two daemons see at different times.
 fn alternates(book: &Book, finding: &Finding) -> bool {
-    let same = |f: &Finding| f.signal == finding.signal && f.subject == finding.subject;
+    let same = |f: &Finding| f.subject == finding.subject;
     let lately = |told: &&Told| later(told.at, BEHIND) > book.last;
     book.open.values().any(same) || book.story.iter().filter(lately).any(|t| same(&t.finding))
 }
@@ -141,8 +143,9 @@ pub fn of_findings(book: &Book, calm: &Book, fresh: &Book) -> Vec<String> {
     broken
 }
 
-/// What a finding is about, whatever its reason: where two alternate, who looks a moment later sees the other.
-type About = (Text, Subject);
+/// What a finding is about, whatever its signal and reason: where something comes and goes every few seconds, as in a
+/// crash loop, who looks a moment later sees another side of it.
+type About = Subject;
 
 type Span = (Timestamp, Timestamp);
 
@@ -151,7 +154,7 @@ fn spans(story: &[Told]) -> BTreeMap<About, Vec<(&str, Span)>> {
     let mut spans: BTreeMap<About, Vec<(&str, Span)>> = BTreeMap::new();
     for told in story {
         let f = &told.finding;
-        let of = spans.entry((f.signal.clone(), f.subject.clone())).or_default();
+        let of = spans.entry(f.subject.clone()).or_default();
         if told.opened {
             of.push((&f.id, (told.at, Timestamp::MAX)));
         } else if let Some(last) = of.iter_mut().rev().find(|(id, _)| *id == f.id) {
@@ -165,20 +168,20 @@ fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Nothing was opened that was not so, and nothing closed that went on. For as long as watches are `stalled` unnoticed,
-/// nobody can know better.
-pub fn of_story(book: &Book, calm: &Book, stalled: &[Span]) -> Vec<String> {
+/// Nothing was opened that was not so, and nothing closed that went on. While trouble is `unnoticed`, nobody can know
+/// better.
+pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
     let (mine, truth) = (spans(&book.story), spans(&calm.story));
     let mut broken = Vec::new();
     for told in &book.story {
         let f = &told.finding;
         // Who may not see something for long does without it, and judges by the rest.
         let limited = told.unseen.iter().any(|kind| calm.served.contains(kind));
-        let stuck = stalled.iter().any(|(from, until)| *from <= told.at && told.at <= *until);
+        let stuck = unnoticed.iter().any(|(from, until)| *from <= told.at && told.at <= *until);
         if OWN_SIGHT.contains(&f.signal.as_str()) || limited || stuck {
             continue;
         }
-        let about = (f.signal.clone(), f.subject.clone());
+        let about = f.subject.clone();
         let of = truth.get(&about).map_or(&[][..], Vec::as_slice);
         let so = |(_, (from, until)): &(&str, Span)| {
             *from - BEHIND <= told.at && told.at <= later(*until, BEHIND)
@@ -191,7 +194,8 @@ pub fn of_story(book: &Book, calm: &Book, stalled: &[Span]) -> Vec<String> {
             |(_, (from, until)): &(&str, Span)| *from <= told.at + APART && told.at < *until;
         // What ends as it is told: a moment later it had not held for long enough.
         let brief = |(id, (from, until)): &(&str, Span)| {
-            *id == f.id && *from == told.at && *until <= told.at + APART
+            let killed = book.killed.iter().any(|at| *at >= told.at && *at <= told.at + APART);
+            *id == f.id && *from == told.at && (killed || *until <= told.at + APART)
         };
         let wrong = match told.opened {
             true => !of.iter().any(so) && !mine[&about].iter().any(brief),
@@ -214,6 +218,8 @@ pub fn of_totals(book: &Book, calm: &Book) -> Vec<String> {
     let mut broken = Vec::new();
     for (signal, total) in counted {
         let most = truth.get(&signal).copied().unwrap_or(0);
+        // Who hears late that a pod is gone counts what is still reported of it.
+        let most = if OF_EVENTS.contains(&signal.as_str()) { most + most / 50 + 5 } else { most };
         if total > most {
             broken.push(format!("{} counted {total} of {most} {signal}", book.name));
         }
