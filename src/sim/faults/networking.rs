@@ -123,6 +123,20 @@ pub(super) static FAULTS: &[FaultKind] = &[
         end: |sim, fault| restore(sim, Kind::Service, fault.parameter("service")),
     },
     FaultKind {
+        name: "listener-certificate-missing",
+        layer: "networking",
+        class: Class::Obvious,
+        summary: "Secret {secret} is deleted, the certificate of a Gateway's listener",
+        root: "Secret {secret}",
+        tells: &["networking_gateway_not_programmed"],
+        follows: &["networking_route_unresolved"],
+        within: 150,
+        lasts: 480,
+        parameters: &[("secret", "platform/edge-tls")],
+        begin: |sim, fault| remove(sim, Kind::Secret, fault.parameter("secret")),
+        end: |sim, fault| restore(sim, Kind::Secret, fault.parameter("secret")),
+    },
+    FaultKind {
         name: "gateway-controller-down",
         layer: "networking",
         class: Class::Moderate,
@@ -147,20 +161,6 @@ pub(super) static FAULTS: &[FaultKind] = &[
             replace_unready(sim, fault.parameter("controller"));
             sim.delete(Kind::HttpRoute, &key(fault.parameter("route")));
         },
-    },
-    FaultKind {
-        name: "listener-certificate-missing",
-        layer: "networking",
-        class: Class::Obvious,
-        summary: "Secret {secret} is deleted, the certificate of a Gateway's listener",
-        root: "Secret {secret}",
-        tells: &["networking_gateway_not_programmed"],
-        follows: &["networking_route_unresolved"],
-        within: 150,
-        lasts: 480,
-        parameters: &[("secret", "platform/edge-tls")],
-        begin: |sim, fault| remove(sim, Kind::Secret, fault.parameter("secret")),
-        end: |sim, fault| restore(sim, Kind::Secret, fault.parameter("secret")),
     },
     FaultKind {
         name: "gateway-class-invalid",
