@@ -92,6 +92,7 @@ impl Watcher for ZScores {
                         signal,
                         subject,
                         what: What::Alert("z-score"),
+                        message: String::new(),
                     });
                 }
             }
