@@ -124,9 +124,9 @@ pub(crate) fn next_tag(image: &str, bad: &BTreeSet<String>) -> String {
     let (name, tag) = image.rsplit_once(':').unwrap_or((image, "0.0.0"));
     let (head, last) = tag.rsplit_once('.').unwrap_or(("1.0", tag));
     let digits: String = last.chars().take_while(char::is_ascii_digit).collect();
-    let newest = digits.parse::<u32>().unwrap_or(0);
+    let newest = digits.parse::<u32>().unwrap_or(0).min(u32::MAX - 1);
     let free = |n: &u32| !bad.contains(&format!("{name}:{head}.{n}"));
-    let next = (newest + 1..).find(free).unwrap_or(newest);
+    let next = (newest + 1..u32::MAX).find(free).unwrap_or(u32::MAX);
     format!("{head}.{next}")
 }
 
