@@ -137,7 +137,8 @@ impl Episode {
         let (_, namespace, name) = self.fault.root();
         let parameters = self.fault.parameters().filter_map(|(parameter, value)| {
             let home = HOMES.iter().find(|(of, _)| *of == parameter).map(|(_, ns)| (*ns, value));
-            value.split_once('/').or(home)
+            let namespace = (parameter == "namespace").then_some((value, value));
+            value.split_once('/').or(home).or(namespace)
         });
         let parameters = parameters.map(|(ns, name)| (ns.to_owned(), name.to_owned()));
         std::iter::once((namespace, name)).filter(|(ns, _)| !ns.is_empty()).chain(parameters)
