@@ -47,7 +47,7 @@ const NOT_HERE: &[(&str, &str, &str)] = &[
     (
         "networking_addresses_low{",
         BY_ITSELF,
-        "apiserver.rs: addresses_and_ports_that_run_out_are_told",
+        "endings.rs: addresses_and_ports_that_run_out_are_told",
     ),
     ("networking_clusterip_allocation_errors_total{", BY_ITSELF, TAKEN),
     ("networking_clusterip_used_ratio{", BY_ITSELF, TAKEN),
@@ -67,11 +67,7 @@ const NOT_HERE: &[(&str, &str, &str)] = &[
     ("security_policy_denials_total{source=\"audit\"", "nobody audits here", AUDIT),
     ("security_authz_denials_total{", "nobody audits here", AUDIT),
     ("security_deprecated_api_requests_total{", "nobody audits here", AUDIT),
-    (
-        "security_deprecated_api_used{",
-        BY_ITSELF,
-        "apiserver.rs: an_api_that_goes_is_told_while_used",
-    ),
+    ("security_deprecated_api_used{", BY_ITSELF, "endings.rs: an_api_that_goes_is_told_while_used"),
     ("security_authentication_problems_total{", BY_ITSELF, TURNED_AWAY),
     (
         "security_client_certificates_expiring_total{",
@@ -87,7 +83,7 @@ const ADMISSION: &str = "apiserver.rs: what_admission_refuses_and_lets_through_i
 const AUDIT: &str = "audit.rs: a_real_api_server_tells_of_refusals_by_class_and_by_nobodys_name";
 const ETCD: &str = "apiserver.rs: an_etcd_that_is_away_is_told_until_it_is_back";
 const POD_SECURITY: &str = "apiserver.rs: what_breaks_a_pod_security_level_is_counted";
-const STORE: &str = "apiserver.rs: a_store_that_fills_up_is_told_until_there_is_room";
+const STORE: &str = "endings.rs: a_store_that_fills_up_is_told_until_there_is_room";
 const TAKEN: &str = "apiserver.rs: addresses_that_are_taken_or_refused_are_counted";
 const TURNED_AWAY: &str = "apiserver.rs: callers_whom_the_api_server_turns_away_are_counted";
 
