@@ -109,6 +109,13 @@ fn with_figure(client: Client, metric: &'static str, figure: &Arc<AtomicU64>) ->
 async fn a_store_that_fills_up_is_told_until_there_is_room() {
     let cluster = Cluster::shared();
     let client = cluster.client().await;
+    // Counted once a minute: made first, and looked for last.
+    let leases = format!(
+        "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
+        cluster.namespace("many").await
+    );
+    let lease = |n: u32| json!({"metadata": {"name": format!("l{n}")}, "spec": {}});
+    objects::create_many(&client, &leases, (0..300).map(lease)).await;
     let size = Arc::new(AtomicU64::new(0));
     let full = with_figure(client.clone(), "apiserver_storage_size_bytes", &size);
     let mut follower = Follower::start(&full, vec![Layer::Observability], AHEAD).await;
@@ -119,17 +126,10 @@ async fn a_store_that_fills_up_is_told_until_there_is_room() {
     told(&mut follower, nearly_full, &[("reason", "nearly_full")], true).await;
     size.store(0, Ordering::SeqCst);
     told(&mut follower, nearly_full, &[], false).await;
-    let leases = format!(
-        "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
-        cluster.namespace("many").await
-    );
-    let lease = |n: u32| json!({"metadata": {"name": format!("l{n}")}, "spec": {}});
-    objects::create_many(&client, &leases, (0..300).map(lease)).await;
     let objects = async |follower: &mut Follower| {
         let of = [("resource", "leases.coordination.k8s.io")];
         follower.metrics().await.sum("kubestrata_observability_apiserver_objects", &of)
     };
-    // It counts them once a minute.
     eventually(Duration::from_mins(3), "they are counted", async || {
         objects(&mut follower).await >= 300.0
     })
