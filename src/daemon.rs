@@ -228,7 +228,7 @@ impl Publisher<'_> {
 
     /// Saves the state. Before the first full view there is nothing that the saved one does not know better.
     async fn keep(&mut self, ticker: &Ticker) {
-        if ticker.reader().ready() {
+        if ticker.reader().has_been_ready() {
             self.keeper.save(ticker.reader().state(), self.clock.now()).await;
         }
     }

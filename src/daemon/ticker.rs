@@ -99,6 +99,13 @@ impl Reader {
         self.pipeline.ready(&self.world)
     }
 
+    /// Whether every reachable source has synced since the start, though one may have to sync anew now: from then on
+    /// the state knows better than the one that was saved before.
+    #[must_use]
+    pub fn has_been_ready(&self) -> bool {
+        self.was_ready
+    }
+
     /// What has to survive a restart.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -176,6 +183,8 @@ fn wait(clock: &Clock, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::kind::Kind;
+    use crate::model::source::SourceNote;
     use jiff::Timestamp;
 
     #[tokio::test(start_paused = true)]
@@ -194,5 +203,22 @@ mod tests {
         assert_eq!((first.at.as_second(), second.at.as_second()), (4, 19));
         drop(changes);
         assert!(ticker.tick().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_syncs_anew_does_not_make_the_state_worthless() {
+        let clock = Clock::of_timers(Timestamp::UNIX_EPOCH);
+        let settings = Settings::default();
+        let pipeline = Pipeline::new(settings.clone(), State::default());
+        let kinds = pipeline.kinds();
+        let (mut ticker, changes) = Ticker::new(pipeline, &settings, clock.clone());
+        assert!(!ticker.reader().has_been_ready());
+        changes.send(kinds.into_iter().map(Delta::Synced).collect()).await.unwrap();
+        ticker.tick().await.unwrap();
+        let kind = Kind::Certificate;
+        let back = [Delta::Unserved(kind), Delta::Note(kind, SourceNote::Alive)];
+        changes.send(back.into()).await.unwrap();
+        ticker.tick().await.unwrap();
+        assert!(!ticker.reader().ready() && ticker.reader().has_been_ready());
     }
 }

@@ -176,6 +176,17 @@ impl Store {
         })
     }
 
+    /// The version so many changes of a kind before another, as far back as is remembered.
+    pub(crate) fn before(&self, kind: Kind, version: u64, changes: usize) -> u64 {
+        let table = &self.tables[kind as usize];
+        let known = table.log.partition_point(|c| c.version <= version);
+        match known.checked_sub(changes) {
+            _ if changes == 0 => version,
+            Some(place @ 1..) => table.log[place - 1].version,
+            _ => table.forgotten.min(version),
+        }
+    }
+
     /// All objects of a kind as they were at a version, ordered by namespace and name; `None` if that is forgotten.
     pub(crate) fn at(
         &self,

@@ -8,7 +8,7 @@ use super::group::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Container, ContainerState, Event, Phase, Pod, Role, Status};
+use crate::model::record::{Container, ContainerState, Event, Phase, Pod, Role, Status, Time};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::{STANDALONE, WorkloadRef};
 use crate::model::tally::Tallies;
@@ -173,7 +173,7 @@ fn unready(view: &View<'_>, out: &mut Verdicts) {
                 .filter(|e| e.reason == "Unhealthy")
                 .last();
         let reason = if report.is_some() { "probe" } else { "unknown" };
-        let since = count.unready.iter().filter_map(|p| p.condition("Ready")?.since).min();
+        let since = count.unready.iter().copied().filter_map(unready_since).min();
         let words = report.map_or(String::new(), |e| format!(": {}", e.note.trim()));
         out.push(Verdict {
             subject: workload.subject(),
@@ -188,6 +188,17 @@ fn unready(view: &View<'_>, out: &mut Verdicts) {
             ),
         });
     }
+}
+
+/// Since when a pod's containers have all run and it has not been ready: in a crash loop they run now and then.
+fn unready_since(pod: &Pod) -> Option<Time> {
+    let mains = pod.containers.iter().filter(|c| c.role == Role::Main);
+    let started = mains.filter_map(|c| match c.state {
+        ContainerState::Running { since } => since,
+        _ => None,
+    });
+    let unready = pod.condition("Ready")?.since?;
+    Some(started.fold(unready, Time::max))
 }
 
 /// Whether a pod's containers all run and it is not ready all the same, on a node that is. A container that waits or
@@ -289,6 +300,17 @@ mod tests {
         let note = "Readiness probe failed: timeout";
         let report = Object::Event(Box::new(event(Kind::Pod, "web-1", "Unhealthy", note)));
         world(pods.chain([Object::Node(Box::new(n1)), report]))
+    }
+
+    #[test]
+    fn a_container_that_has_just_been_started_is_given_its_time() {
+        let pod = |started: i64| Pod {
+            conditions: [condition("Ready", Status::False, "", 900)].into(),
+            containers: [container(ContainerState::Running { since: Some(ago(started)) })].into(),
+            ..pod("web-1")
+        };
+        assert_eq!(unready_since(&pod(10)), Some(ago(10)));
+        assert_eq!(unready_since(&pod(2000)), Some(ago(900)));
     }
 
     #[test]
