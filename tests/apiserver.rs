@@ -1,10 +1,11 @@
 //! Does what a real API server tells of itself reach `/metrics`? Each of its figures is driven by requests: refused,
-//! failing, let through with a warning; by an etcd that is away; by a range of addresses that runs out.
+//! failing, let through with a warning; by an etcd that is away; by addresses that are taken.
 
 #![allow(clippy::unwrap_used)]
 
 mod bed;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bed::{Cluster, ClusterOptions, Kubestrata, eventually, objects};
+use http::Request;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -53,21 +55,24 @@ async fn grows(daemon: &Kubestrata, name: &str, labels: &[(&str, &str)], deed: i
 
 /// Asks for an object that will be refused, or let through, whatever comes of it.
 async fn attempt(client: &Client, collection: &str, object: &Value) {
-    let request = http::Request::post(collection).header("Content-Type", "application/json");
+    let request = Request::post(collection).header("Content-Type", "application/json");
     let request = request.body(object.to_string().into_bytes()).unwrap();
     let _ = client.request::<Value>(request).await;
 }
 
 fn map(label: &str) -> Value {
-    json!({"apiVersion": "v1", "kind": "ConfigMap",
+    let data: BTreeMap<String, &str> = (0..200).map(|n| (format!("key-{n}"), "")).collect();
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "data": data,
         "metadata": {"generateName": "map-", "labels": {"for": label}}})
 }
 
 /// A policy about the ConfigMaps with this label, bound with these actions.
-async fn policy(client: &Client, name: &str, expression: &str, actions: &[&str]) {
+async fn policy(client: &Client, name: &str, expressions: &[String], actions: &[&str]) {
+    let validations = expressions.iter().map(|e| json!({"expression": e}));
+    let validations: Vec<Value> = validations.collect();
     let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": name},
-        "spec": {"failurePolicy": "Fail", "validations": [{"expression": expression}],
+        "spec": {"failurePolicy": "Fail", "validations": validations,
             "matchConstraints": {"objectSelector": {"matchLabels": {"for": name}}, "resourceRules": [
                 {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
                     "resources": ["configmaps"]}]}}});
@@ -102,8 +107,12 @@ async fn what_admission_refuses_and_lets_through_is_counted() {
     let cluster = Cluster::shared();
     let client = cluster.client().await;
     let daemon = watching(cluster).await;
-    policy(&client, "denies", "false", &["Deny"]).await;
-    policy(&client, "warns", "false", &["Warn", "Audit"]).await;
+    let no = ["false".to_owned()];
+    policy(&client, "denies", &no, &["Deny"]).await;
+    policy(&client, "warns", &no, &["Warn", "Audit"]).await;
+    // Each pair of keys sixty times is more than the API server takes upon itself.
+    let pairs = |n: usize| format!("object.data.all(a, object.data.all(b, a + b != '{n}'))");
+    policy(&client, "endless", &(0..60).map(pairs).collect::<Vec<_>>(), &["Deny"]).await;
     webhook(&client, "closed", "Fail").await;
     webhook(&client, "open", "Ignore").await;
     let cases = [
@@ -113,6 +122,11 @@ async fn what_admission_refuses_and_lets_through_is_counted() {
             "denies",
         ),
         ("security_admission_policy_violations_total", &[("policy", "warns")], "warns"),
+        (
+            "security_admission_policy_errors_total",
+            &[("policy", "endless"), ("reason", "out_of_budget")],
+            "endless",
+        ),
         ("security_webhook_errors_total", &[("webhook", "closed.example.com")], "closed"),
         ("security_webhook_fail_open_total", &[("webhook", "open.example.com")], "open"),
     ];
@@ -161,6 +175,17 @@ async fn what_breaks_a_pod_security_level_is_counted() {
         })
         .await;
     }
+    // A level that nobody knows is refused, but not by way of the status.
+    let namespace = cluster.namespace("nonsense").await;
+    let change =
+        json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "nonsense"}}});
+    objects::patch(&client, &format!("/api/v1/namespaces/{namespace}/status"), &change).await;
+    let pods = format!("/api/v1/namespaces/{namespace}/pods");
+    let labels = [("reason", "tolerated")];
+    grows(&daemon, "kubestrata_security_pod_security_errors_total", &labels, async || {
+        attempt(&client, &pods, &pod).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,18 +274,7 @@ async fn addresses_that_are_taken_or_refused_are_counted() {
     let client = cluster.client().await;
     let daemon = watching(cluster).await;
     let cidr = "127.97.0.0/28";
-    let range = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
-        "metadata": {"name": "small"}, "spec": {"cidrs": [cidr]}});
-    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
-    objects::create(&client, ranges, &range).await;
-    eventually(Duration::from_mins(1), "the range is ready", async || {
-        let range = objects::get(&client, &format!("{ranges}/small")).await?;
-        let conditions = range["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-        anyhow::ensure!(ready, "{range}");
-        Ok(())
-    })
-    .await;
+    objects::make_range(&client, "small", cidr).await;
     let services = format!("/api/v1/namespaces/{}/services", cluster.namespace("addresses").await);
     let service = |n: u32| {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": format!("s{n}")},

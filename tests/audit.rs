@@ -187,6 +187,8 @@ fn auditing(folder: &Path, port: u16) -> Vec<String> {
         format!("--audit-webhook-config-file={}", webhook.display()),
         "--audit-webhook-batch-max-wait=200ms".to_owned(),
         "--audit-webhook-initial-backoff=500ms".to_owned(),
+        // It goes with the next release.
+        "--runtime-config=resource.k8s.io/v1beta1=true".to_owned(),
     ]
 }
 
@@ -214,6 +216,9 @@ async fn a_real_api_server_tells_of_refusals_by_class_and_by_nobodys_name() {
             .header("User-Agent", "kubectl/v1.37 (host-of-the-test)");
         let answer = client.request_text(request.body(Vec::new()).unwrap()).await;
         anyhow::ensure!(answer.is_err(), "she may");
+        let old = http::Request::get("/apis/resource.k8s.io/v1beta1/deviceclasses")
+            .header("User-Agent", "kubectl/v1.37 (host-of-the-test)");
+        client.request_text(old.body(Vec::new())?).await?;
         let url = format!("{}/api/v1/pods", cluster.server_url());
         let bearer = ["-s", "-k", "-m", "10", "-H", "Authorization: Bearer wrong", &url];
         anyhow::ensure!(Command::new("curl").args(bearer).output()?.status.success(), "no answer");
@@ -221,7 +226,10 @@ async fn a_real_api_server_tells_of_refusals_by_class_and_by_nobodys_name() {
         let denials = |labels| metrics.sum("kubestrata_security_policy_denials_total", labels);
         let rbac = denials(&[("source", "audit"), ("reason", "rbac")]);
         let unknown = denials(&[("source", "audit"), ("reason", "authentication")]);
-        anyhow::ensure!(rbac >= 1.0 && unknown >= 1.0, "{rbac} {unknown}");
+        let old = [("resource", "deviceclasses.resource.k8s.io"), ("client", "human")];
+        let old = metrics.sum("kubestrata_security_deprecated_api_requests_total", &old);
+        let all = [rbac, unknown, old];
+        anyhow::ensure!(all.iter().all(|n| *n >= 1.0), "{all:?}");
         Ok(metrics)
     })
     .await;

@@ -6,7 +6,6 @@
 mod bed;
 
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bed::Kubelet;
 use kube::client::Body;
 use kube::{Client, Config};
 use kubestrata::layers;
@@ -25,10 +25,7 @@ use kubestrata::model::signal::Read;
 use kubestrata::model::source::{Availability, SourceNote};
 use kubestrata::model::world::{Delta, World};
 use kubestrata::sources::{self, KubeletAccess, PrometheusOptions, WatchOptions};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -151,64 +148,21 @@ async fn what_cannot_be_asked_here_says_so_and_holds_up_nobody() {
     }
 }
 
-/// The certificate of a kubelet, and its key.
-fn certificate(folder: &Path) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let (cert, key) = bed::certificate(folder, "n1");
-    let chain = CertificateDer::pem_file_iter(&cert).unwrap().map(Result::unwrap).collect();
-    (chain, PrivateKeyDer::from_pem_file(&key).unwrap())
+/// A kubelet with a line that nobody can read.
+async fn kubelet() -> Kubelet {
+    let kubelet = Kubelet::start().await;
+    let lines = [
+        "process_start_time_seconds 1.7e9",
+        "kubelet_evictions{broken",
+        "prober_probe_total{result=\"failed\",namespace=\"shop\"} 2",
+    ];
+    kubelet.tell(&lines.join("\n"));
+    kubelet
 }
 
-/// A kubelet that takes its time, and how many asked it at once at most.
-async fn kubelet() -> (u16, Arc<AtomicUsize>) {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let folder = tempfile::tempdir().unwrap();
-    let (chain, key) = certificate(folder.path());
-    let config = rustls::ServerConfig::builder().with_no_client_auth();
-    let config = config.with_single_cert(chain, key).unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let told = Arc::clone(&most);
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, now, most) = (acceptor.clone(), Arc::clone(&now), Arc::clone(&most));
-            tokio::spawn(async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let mut asked = Vec::new();
-                while !asked.ends_with(b"\r\n\r\n") {
-                    let Ok(byte) = stream.read_u8().await else { return };
-                    asked.push(byte);
-                }
-                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(40)).await;
-                let probes = asked.starts_with(b"GET /metrics/probes ");
-                assert!(probes || asked.starts_with(b"GET /metrics "), "nothing but nodes/metrics");
-                let text = match probes {
-                    true => "prober_probe_total{result=\"failed\",namespace=\"shop\"} 2\n",
-                    false => "process_start_time_seconds 1.7e9\nkubelet_evictions{broken\n",
-                };
-                now.fetch_sub(1, Ordering::SeqCst);
-                let length = text.len();
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{text}"
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
-            });
-        }
-    });
-    (port, told)
-}
-
-/// Nodes with these addresses, whose kubelets listen on a port.
-fn nodes(port: u16, addresses: &[&str]) -> String {
-    let node = |(i, address): (usize, &&str)| {
-        json!({"metadata": {"name": format!("n{i}")}, "status": {
-            "addresses": [{"type": "InternalIP", "address": address}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}})
-    };
+/// Nodes with these addresses, each with this kubelet.
+fn nodes(kubelet: &Kubelet, addresses: &[&str]) -> String {
+    let node = |(i, address): (usize, &&str)| json!({"metadata": {"name": format!("n{i}")}, "status": kubelet.addresses(address)});
     let items: Vec<_> = addresses.iter().enumerate().map(node).collect();
     json!({"kind": "NodeList", "apiVersion": "v1", "items": items}).to_string()
 }
@@ -222,15 +176,15 @@ async fn ask_kubelets(nodes: String, skip_verify: bool) -> Vec<Delta> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubelets_are_asked_a_few_at_a_time_and_each_answers_for_itself() {
-    let (port, most) = kubelet().await;
+    let kubelet = kubelet().await;
     let mut addresses = vec!["127.0.0.1"; 30];
     addresses[3] = "no address";
-    let seen = ask_kubelets(nodes(port, &addresses), true).await;
+    let seen = ask_kubelets(nodes(&kubelet, &addresses), true).await;
     let answers = scrapes(&seen);
     assert_eq!(answers.len(), 29);
     assert!(answers.iter().all(|a| a.of("prober_probe_total").count() == 1));
     assert!(synced(&seen, Kind::KubeletMetrics));
-    let most = most.load(Ordering::SeqCst);
+    let most = kubelet.most_at_once();
     assert!((2..=10).contains(&most), "{most} at once");
     let told = unreadable(&seen, Kind::KubeletMetrics);
     assert_eq!(told[0], "kubelets: 29 lines could not be read or were too many");
@@ -239,8 +193,8 @@ async fn kubelets_are_asked_a_few_at_a_time_and_each_answers_for_itself() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kubelet_whose_certificate_nobody_vouches_for_is_not_believed() {
-    let (port, _) = kubelet().await;
-    let seen = ask_kubelets(nodes(port, &["127.0.0.1"]), false).await;
+    let kubelet = kubelet().await;
+    let seen = ask_kubelets(nodes(&kubelet, &["127.0.0.1"]), false).await;
     assert!(scrapes(&seen).is_empty());
     let [SourceNote::Failed { availability, message, .. }] = notes(&seen, Kind::KubeletMetrics)[..]
     else {

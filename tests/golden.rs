@@ -5,6 +5,7 @@
 
 mod bed;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,8 @@ use kubestrata::layers;
 use kubestrata::model::Time;
 use kubestrata::model::kind::Kind;
 use kubestrata::model::layer::Layer;
-use kubestrata::model::signal::Read;
+use kubestrata::model::report::Report;
+use kubestrata::model::signal::{Read, Signal};
 use kubestrata::model::source::{Availability, SourceNote};
 use kubestrata::model::text::Interner;
 use kubestrata::model::world::{Delta, World};
@@ -82,8 +84,8 @@ fn refusal(kind: Kind, message: String) -> Delta {
     Delta::Note(kind, SourceNote::Failed { availability, message, backoff_seconds: 0.0 })
 }
 
-/// All that is exported when everything is as the layer's manifests say.
-fn whole_exposition(layer: Layer) -> String {
+/// All that is told when everything is as the layer's manifests say.
+fn report(layer: Layer) -> Report {
     let now: Time = NOW.parse().unwrap();
     // States whose start the API does not tell are seen for their dwell.
     let earlier = now - jiff::SignedDuration::from_hours(30);
@@ -116,8 +118,12 @@ fn whole_exposition(layer: Layer) -> String {
     for change in later {
         pipeline.absorb(&mut world, change, now);
     }
-    let report = pipeline.step(&world, now);
-    encode(&report.into(), &About::default(), Format::Text).unwrap()
+    pipeline.step(&world, now)
+}
+
+/// All that is exported of it.
+fn whole_exposition(layer: Layer) -> String {
+    encode(&report(layer).into(), &About::default(), Format::Text).unwrap()
 }
 
 /// Of it, what is about the layer.
@@ -165,6 +171,83 @@ fn every_signal_is_shown_by_its_layers_golden_file() {
         missing.extend((!shown && !excepted).then_some(signal.name));
     }
     assert!(missing.is_empty(), "shown by no manifest: {missing:#?}");
+}
+
+/// Rules about what is no object, with what is well beside what is told of them.
+const NO_TWIN: &[(&str, &str)] = &[
+    ("networking_addresses_low", "the node ports in the same answer"),
+    ("observability_apiserver_check_failed", "the other checks in the same answer"),
+    ("observability_etcd_nearly_full", "one store; tests/apiserver.rs has it with room"),
+    ("observability_kubestrata_blind", "every source that may be read"),
+    ("security_deprecated_api_used", "an API in the same answer that no release takes away"),
+];
+
+/// Kinds that stand for what a finding is about: a workload is seen by its pods, a zone by its nodes.
+const STANDS_FOR: &[(&str, &str)] = &[
+    ("Cluster", "Node"),
+    ("Cluster", "ReplicaSet"),
+    ("Cluster", "K8sRequiredLabels"),
+    ("ClusterPolicy", "UpdateRequest"),
+    ("Constraint", "K8sRequiredLabels"),
+    ("CSIDriver", "CSINode"),
+    ("Deployment", "Pod"),
+    ("Deployment", "StatefulSet"),
+    ("Namespace", "PolicyReport"),
+    ("Namespace", "VulnerabilityReport"),
+    ("ReplicaSet", "ExposedSecretReport"),
+    ("StatefulSet", "Pod"),
+    ("StorageClass", "CSIStorageCapacity"),
+    ("Zone", "Node"),
+];
+
+/// Whether a manifest calls itself well: by its name, its namespace or its workload's name.
+fn is_called_well(manifest: &Value) -> bool {
+    let metadata = &manifest["metadata"];
+    let names =
+        [&metadata["name"], &metadata["namespace"], &metadata["ownerReferences"][0]["name"]];
+    names.iter().any(|name| name.as_str().is_some_and(|name| name.contains("-fine")))
+}
+
+#[test]
+fn each_rule_has_its_healthy_counter_example() {
+    let text = fs::read_to_string(folder().join("twins.txt")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let mut twins: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    for line in lines {
+        let (signal, named) = line.split_once(' ').unwrap();
+        let named = named.split(' ').map(|twin| twin.split_once('/').unwrap());
+        assert!(twins.insert(signal, named.collect()).is_none(), "{signal} twice");
+    }
+    let mut wrong = Vec::new();
+    for layer in Layer::ALL {
+        let (report, manifests) = (report(layer), bed::manifests::of(layer));
+        let is_rule = |s: &&Signal| s.layer == layer && matches!(s.read, Read::Rule(_));
+        for signal in layers::signals().filter(is_rule) {
+            let own = twins.remove(signal.name).unwrap_or_default();
+            let excepted = NO_TWIN.iter().any(|(name, _)| *name == signal.name);
+            if excepted != own.is_empty() {
+                wrong.push(format!("{}: a twin, or a reason why there is none", signal.name));
+            }
+            for (kind, name) in &own {
+                let is = |m: &&Value| m["kind"] == *kind && m["metadata"]["name"] == *name;
+                if !manifests.iter().filter(is).any(is_called_well) {
+                    wrong.push(format!("{}: no {kind}/{name} that is well", signal.name));
+                }
+            }
+            let findings = report.findings.iter().filter(|f| *f.signal == *signal.name);
+            for finding in findings.filter(|_| !excepted) {
+                let about = finding.subject.kind.as_str();
+                let stands = |kind: &str| kind == about || STANDS_FOR.contains(&(about, kind));
+                if !own.iter().any(|(kind, _)| stands(kind)) {
+                    wrong.push(format!("{}: no {about} that is well", signal.name));
+                }
+            }
+        }
+        let told = report.findings.iter().filter(|f| f.subject.name.contains("-fine"));
+        wrong.extend(told.map(|f| format!("told though it is well: {} {}", f.signal, f.subject)));
+    }
+    wrong.extend(twins.keys().map(|signal| format!("{signal} is no rule")));
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 macro_rules! layers {

@@ -240,6 +240,7 @@ plays!(
     helm_failed "helm-failed",
     helm_upgrade "helm-upgrade",
     config_map_pruned "config-map-pruned",
+    config_changed "config-changed",
     definition_deleted "definition-deleted",
     namespace_stuck "namespace-stuck",
     namespace_deleted "namespace-deleted",

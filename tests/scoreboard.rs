@@ -1,14 +1,13 @@
 //! Is the scoreboard what a play of today gives? Writes it where it is not, and fails; CI only fails.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
 
-use kubestrata::config::Settings;
-use kubestrata::evaluate::{Plan, mark, scoreboard_markdown, shipped};
+use kubestrata::evaluate::{Plan, mark, scoreboard_markdown, settings, shipped};
 use kubestrata::sim::{Class, Scenario};
 
 #[test]
@@ -33,7 +32,7 @@ fn obvious_faults_are_told_whatever_the_seed() {
     println!("seed {seed}; KUBESTRATA_TEST_SEED={seed} plays it again");
     let scenarios = shipped().unwrap();
     let scenario = scenarios.iter().find(|s| s.name == "held-out-releases").unwrap();
-    let played = mark(&Plan::new(scenario.clone(), seed, None), &Settings::default()).unwrap();
+    let played = mark(&Plan::new(scenario.clone(), seed, None), &settings()).unwrap();
     assert_eq!(played.marks[0].faults.len(), 3, "seed {seed}");
     for fault in &played.marks[0].faults {
         let kind = fault.episode.fault.kind;
@@ -49,7 +48,7 @@ fn obvious_faults_are_told_whatever_the_seed() {
 fn a_cluster_in_which_nothing_happens_is_quiet() {
     let healthy = Scenario { cluster: Some((6, 90)), ..Scenario::healthy() };
     let plan = Plan::new(healthy, 1, Some(Duration::from_hours(2)));
-    let played = mark(&plan, &Settings::default()).unwrap();
+    let played = mark(&plan, &settings()).unwrap();
     assert!(played.marks[0].false_alarms.is_empty(), "{:?}", played.marks[0].false_alarms);
     assert!(played.calm.tests > 0, "series are judged meanwhile");
 }

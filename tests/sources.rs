@@ -402,6 +402,20 @@ async fn a_line_of_a_watch_that_can_not_be_read_is_made_good_by_a_list() {
     follow(&server, Kind::Namespace).until("listed again", |d| synced(d) == 2).await;
 }
 
+/// A watch that is never silent has to count as alive too.
+#[tokio::test(start_paused = true)]
+async fn news_are_a_sign_of_life() {
+    let server = Server::new(|asked, _| match asked.is_watch() && !asked.streams_a_list() {
+        true => Answer::Events(vec![event("ADDED", &namespace("b"))]),
+        false => paging(asked, &[namespace("a")]),
+    });
+    let mut followed = follow(&server, Kind::Namespace);
+    let objects = |d: &[Delta]| d.iter().filter(|d| matches!(d, Delta::Upsert(_))).count();
+    followed.until("the news", |d| objects(d) == 2).await;
+    let alive = |d: &Delta| matches!(d, Delta::Note(_, SourceNote::Alive));
+    assert!(followed.seen.iter().any(alive), "{:?}", followed.seen);
+}
+
 #[test]
 fn a_watch_event_is_read_alone_as_from_a_recording() {
     let texts = &mut Interner::default();

@@ -87,7 +87,7 @@ const START: &str = "2026-03-02T03:00:00Z";
 
 pub(super) fn run(args: &DemoArgs, global: &Global) -> Outcome {
     let scenario = scenario(&args.scenario).map_err(Failure::usage)?;
-    let mut settings = Settings { listen: args.listen, ..Settings::default() };
+    let mut settings = Settings { listen: args.listen, ..evaluate::settings() };
     settings.cluster.name = "demo".to_owned();
     // What takes a day on a real cluster must show within minutes here.
     settings.baseline.warm_up = Duration::from_mins(10);

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, Global, Outcome, demo, logging, print, say};
 use crate::clock::Clock;
-use crate::config::{Settings, format_duration};
+use crate::config::format_duration;
 use crate::evaluate::{self, Plan};
 use crate::sim::{Scenario, Set};
 
@@ -43,7 +43,7 @@ fn days(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: &EvaluateArgs, global: &Global) -> Outcome {
-    let settings = Settings::default();
+    let settings = evaluate::settings();
     // What is built in begins when series are judged; files say themselves when.
     let lead = settings.baseline.warm_up + Duration::from_mins(5);
     let scenarios = match &args.scenario[..] {

@@ -16,6 +16,9 @@ const AFTERMATH: i64 = 30 * 60;
 /// Whatever goes wrong is reported, so these speak because of any fault.
 const ANY: [&str; 1] = ["observability_events_total"];
 
+/// Parameters that give the name alone, and the namespace in which they are.
+const HOMES: [(&str, &str); 2] = [("application", "argocd"), ("kustomization", "flux-system")];
+
 /// One time that a fault, or a healthy disturbance, was there.
 #[derive(Clone, Debug)]
 pub struct Episode {
@@ -87,24 +90,26 @@ impl Episode {
         self.is_named_for(signal) || !self.healthy() && ANY.contains(&signal)
     }
 
-    /// Whether the subject is the fault's root, another object that it names, part of one of them, or the namespace or
-    /// cluster around them.
+    /// Whether the subject is the fault's root, another object that it names, part of one of them, what of another kind
+    /// than the root is near them, or the namespace or cluster around them.
     pub(super) fn is_about(&self, subject: &Subject) -> bool {
         let (kind, namespace, name) = self.fault.root();
         if subject.name.is_empty() {
             return true;
         }
         if &*subject.kind == "Namespace" {
-            return namespace.is_empty() || self.named().any(|(ns, _)| *ns == *subject.name);
+            return namespace.is_empty() || self.named().any(|(ns, _)| ns == *subject.name);
         }
         if namespace.is_empty() {
             // A fault of the node or the class shows in whatever is on it.
             return *subject.kind != *kind || name == *subject.name;
         }
-        let part = |(ns, name): (&str, &str)| {
-            ns == &*subject.namespace && subject.name.as_str().contains(name)
+        let part = |(ns, name): (String, String)| {
+            ns == *subject.namespace && subject.name.as_str().contains(&name)
         };
-        subject.namespace.is_empty() || self.named().any(part)
+        // Claims of a provisioner, Certificates of an issuer: a fault shows in what it serves.
+        let served = *subject.kind != *kind && self.reaches(subject);
+        subject.namespace.is_empty() || self.named().any(part) || served
     }
 
     /// Whether the subject is within reach of the fault: in the namespaces that it names, or anywhere if what fails
@@ -117,16 +122,26 @@ impl Episode {
         };
         // Every image comes from the same few registries.
         let registry = self.fault.parameters().any(|(name, _)| name == "host");
+        // Whatever was on a node that is lost.
+        let node = self.is_told_by("compute_node_not_ready");
         root.is_empty()
             || registry
+            || node
             || serves_everybody(&root)
             || namespace.is_empty()
-            || self.named().any(|(ns, _)| ns == &**namespace)
+            || self.named().any(|(ns, _)| ns == **namespace)
     }
 
-    /// Namespace and name of each object that the fault names.
-    fn named(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fault.parameters().filter_map(|(_, value)| value.split_once('/'))
+    /// Namespace and name of the root and of each object that the fault names.
+    fn named(&self) -> impl Iterator<Item = (String, String)> {
+        let (_, namespace, name) = self.fault.root();
+        let parameters = self.fault.parameters().filter_map(|(parameter, value)| {
+            let home = HOMES.iter().find(|(of, _)| *of == parameter).map(|(_, ns)| (*ns, value));
+            let namespace = (parameter == "namespace").then_some((value, value));
+            value.split_once('/').or(home).or(namespace)
+        });
+        let parameters = parameters.map(|(ns, name)| (ns.to_owned(), name.to_owned()));
+        std::iter::once((namespace, name)).filter(|(ns, _)| !ns.is_empty()).chain(parameters)
     }
 }
 

@@ -26,6 +26,7 @@ pub use table::{as_json, table};
 pub use told::{Told, What};
 
 use crate::config::Settings;
+use crate::model::kind::Kind;
 use crate::model::report::Rarities;
 use crate::sim::{Scenario, Set, Shape};
 
@@ -34,6 +35,13 @@ pub const CLUSTER: (u32, u32) = (12, 150);
 
 /// How long a play goes on after the last that happens.
 const TAIL: Duration = Duration::from_mins(10);
+
+/// The daemon as it is scored: everything that the embedded cluster serves is read, opt-ins too.
+#[must_use]
+pub fn settings() -> Settings {
+    let served = Kind::ALL.iter().copied().filter(|kind| kind.is_opt_in() && kind.is_resource());
+    Settings { opt_in: served.collect(), ..Settings::default() }
+}
 
 /// A scenario to be played with a seed.
 #[derive(Clone, Debug)]

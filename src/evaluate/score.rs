@@ -201,7 +201,8 @@ mod tests {
 
     fn told(minute: u64, signal: &str, namespace: &str, name: &str, what: What) -> Told {
         let subject = Subject::new(Kind::Deployment, &namespace.into(), &name.into());
-        Told { at: after(Duration::from_mins(minute)), signal: signal.into(), subject, what }
+        let (at, signal) = (after(Duration::from_mins(minute)), signal.into());
+        Told { at, signal, subject, what, message: String::new() }
     }
 
     const FINDING: What = What::Finding(Severity::Warning);

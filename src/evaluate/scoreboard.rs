@@ -4,8 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::summary::summarise;
-use super::{Plan, PlayError, Played, mark_all, shipped, table};
-use crate::config::Settings;
+use super::{Plan, PlayError, Played, mark_all, settings, shipped, table};
 use crate::sim::{Scenario, Set};
 
 /// The seeds of the two sets. What is tuned must never be tuned to the second.
@@ -43,7 +42,7 @@ pub fn scoreboard_plays() -> Vec<Plan> {
 
 /// `docs/scoreboard.md`, from plays of [`scoreboard_plays`].
 pub fn scoreboard_markdown() -> Result<String, PlayError> {
-    let plays = mark_all(&scoreboard_plays(), &Settings::default(), |_| {})?;
+    let plays = mark_all(&scoreboard_plays(), &settings(), |_| {})?;
     Ok(page(&plays))
 }
 
@@ -75,8 +74,8 @@ daemon: API, watches, pipeline, report.
 `cargo test --test scoreboard` plays it and fails when this page is stale; `make scoreboard` also plays a larger one.
 
 - A fault counts as *told* when a finding or an anomaly of a signal that its record names opens, about its root, what it
-  names or the namespace or cluster around it, from its begin to five minutes after its end; *in time*, when that is as
-  soon as its record asks for.
+  names, something of another kind near them (anywhere, if what fails serves everybody), or the namespace or cluster
+  around, from its begin to five minutes after its end; *in time*, when that is as soon as its record asks for.
 - A *false alarm* is a finding from `warning` on, or an anomaly, that no fault accounts for by then or within half an hour
   after its end. Of healthy disturbances everything is one that their records do not allow.
 - *Static rules* are thresholds and `for:` durations as the alerts of kubernetes-mixin have them; *plain z-score* is three

@@ -124,7 +124,8 @@ fn states(
     };
     let tell = |f: &Finding| {
         let (signal, subject) = (f.signal.clone(), f.subject.clone());
-        let told = Told { at: report.at, signal, subject, what: What::Alert(rule.alert) };
+        let (what, message) = (What::Alert(rule.alert), f.message.clone());
+        let told = Told { at: report.at, signal, subject, what, message };
         (Fired::State(f.id.clone()), told)
     };
     report.findings.iter().filter(holds).map(tell).collect()
@@ -151,7 +152,8 @@ impl StaticRules {
                 if report.at.as_second() - since.as_second() >= rule.minutes * 60 {
                     let subject = said.signal.subject(&reading.labels);
                     let what = What::Alert(rule.alert);
-                    let told = Told { at: report.at, signal: signal.into(), subject, what };
+                    let (signal, message) = (signal.into(), String::new());
+                    let told = Told { at: report.at, signal, subject, what, message };
                     fired.push((Fired::Series(reading.labels.clone()), told));
                 }
             }

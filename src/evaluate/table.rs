@@ -206,6 +206,7 @@ fn play(played: &Played) -> Value {
                     What::Anomaly => "anomaly".to_owned(),
                     What::Alert(name) => name.to_owned(),
                 },
+                "message": told.message,
             })
         };
         json!({

@@ -17,6 +17,8 @@ pub struct Told {
     pub subject: Subject,
     /// What it is called.
     pub what: What,
+    /// In words; empty where the teller has none.
+    pub message: String,
 }
 
 /// What kind of thing was told.
@@ -50,13 +52,15 @@ pub(super) struct Kubestrata;
 impl Watcher for Kubestrata {
     fn look(&mut self, report: &Report) -> Vec<Told> {
         let told = |notice: &Notice| {
-            let (signal, subject, what) = match notice {
-                Notice::FindingOpened(f) => (&f.signal, &f.subject, What::Finding(f.severity)),
-                Notice::AnomalyOpened(a) => (&a.signal, &a.subject, What::Anomaly),
+            let (signal, subject, what, message) = match notice {
+                Notice::FindingOpened(f) => {
+                    (&f.signal, &f.subject, What::Finding(f.severity), &f.message)
+                }
+                Notice::AnomalyOpened(a) => (&a.signal, &a.subject, What::Anomaly, &a.explanation),
                 _ => return None,
             };
-            let (signal, subject) = (signal.clone(), subject.clone());
-            Some(Told { at: report.at, signal, subject, what })
+            let (signal, subject, message) = (signal.clone(), subject.clone(), message.clone());
+            Some(Told { at: report.at, signal, subject, what, message })
         };
         report.notices.iter().filter_map(told).collect()
     }

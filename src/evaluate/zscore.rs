@@ -92,6 +92,7 @@ impl Watcher for ZScores {
                         signal,
                         subject,
                         what: What::Alert("z-score"),
+                        message: String::new(),
                     });
                 }
             }
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn a_jump_is_told_once_and_a_ripple_never() {
         let mut rolling = Rolling::default();
-        let ripple = |i: usize| if i % 2 == 0 { 1.0 } else { 2.0 };
+        let ripple = |i: usize| if i.is_multiple_of(2) { 1.0 } else { 2.0 };
         assert!((0..100).all(|i| !rolling.see(ripple(i))));
         let opened: Vec<bool> = (0..5).map(|_| rolling.see(9.0)).collect();
         assert_eq!(opened, [true, false, false, false, false]);

@@ -4,6 +4,8 @@ pub(crate) mod delivery;
 pub(crate) mod guards;
 mod supplies;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::fields::Fields;
@@ -97,7 +99,8 @@ fn release(sim: &mut Simulation, tenants: &[Tenant], present: Moment) {
     releases.sort();
     for (at, key) in releases {
         sim.skip(at);
-        sim.store.update(Kind::Deployment, &key, |d| set_tag(d, &next_tag(image_of(d))));
+        let bad = sim.surroundings.bad_images();
+        sim.store.update(Kind::Deployment, &key, |d| set_tag(d, &next_tag(image_of(d), &bad)));
         let settled = sim.now + SETTLING;
         sim.advance(settled);
     }
@@ -115,12 +118,16 @@ pub(crate) fn set_tag(workload: &mut Value, tag: &str) {
     workload.put("spec/template/spec/containers/0/image", json!(image));
 }
 
-/// The tag of the release after this image: the last number, one higher.
-pub(crate) fn next_tag(image: &str) -> String {
-    let tag = image.rsplit_once(':').map_or("0.0.0", |(_, tag)| tag);
+/// The tag of the release after this image: the last number, one higher. A tag that was released and did badly is not
+/// given a second time.
+pub(crate) fn next_tag(image: &str, bad: &BTreeSet<String>) -> String {
+    let (name, tag) = image.rsplit_once(':').unwrap_or((image, "0.0.0"));
     let (head, last) = tag.rsplit_once('.').unwrap_or(("1.0", tag));
     let digits: String = last.chars().take_while(char::is_ascii_digit).collect();
-    format!("{head}.{}", digits.parse::<u32>().unwrap_or(0) + 1)
+    let newest = digits.parse::<u32>().unwrap_or(0).min(u32::MAX - 1);
+    let free = |n: &u32| !bad.contains(&format!("{name}:{head}.{n}"));
+    let next = (newest + 1..u32::MAX).find(free).unwrap_or(u32::MAX);
+    format!("{head}.{next}")
 }
 
 #[cfg(test)]
@@ -131,7 +138,8 @@ mod tests {
     fn a_release_counts_the_last_number_up() {
         for (image, tag) in [("r/a:1.2.9", "1.2.10"), ("r/a:1.2.3-rc1", "1.2.4"), ("r/a", "0.0.1")]
         {
-            assert_eq!(next_tag(image), tag);
+            assert_eq!(next_tag(image, &BTreeSet::new()), tag);
         }
+        assert_eq!(next_tag("r/a:1.2.3", &BTreeSet::from(["r/a:1.2.4".to_owned()])), "1.2.5");
     }
 }

@@ -166,7 +166,7 @@ pub(crate) const HOUSE: &[(&str, i64, &[Row])] = &[
 /// Whether what runs in this namespace of the house is used by all others, so that its faults show anywhere.
 #[must_use]
 pub fn serves_everybody(namespace: &str) -> bool {
-    matches!(namespace, "kube-system" | "platform")
+    matches!(namespace, "kube-system" | "kyverno" | "platform")
 }
 
 /// What is older than the house's own programs came from elsewhere.

@@ -129,6 +129,11 @@ impl Surroundings {
         self.by_image.insert(image.to_owned(), conduct);
     }
 
+    /// The images whose containers do not behave as they should.
+    pub(crate) fn bad_images(&self) -> BTreeSet<String> {
+        self.by_image.keys().cloned().collect()
+    }
+
     /// Whether the registry of this image answers.
     pub(crate) fn registry_answers(&self, image: &str) -> bool {
         !self.dark_registries.contains(registry(image))

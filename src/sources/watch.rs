@@ -232,6 +232,10 @@ impl Follower {
                     Err(error) => failure = Some(error),
                 }
             }
+            // A watch that is never silent is alive as well.
+            if !listing && !batch.is_empty() {
+                batch.push(Delta::Note(self.kind, SourceNote::Alive));
+            }
             let told = batch.is_empty() || send(&self.out, batch).await;
             if !told {
                 return End::Closed;

@@ -160,11 +160,13 @@ pub async fn change(client: &Client, manifest: &Value) -> kube::Result<bool> {
 async fn write_status(client: &Client, path: &str, manifest: &Value) -> kube::Result<()> {
     let (status, kind) = (&manifest["status"], kind_of(manifest));
     if kind.is_built_in() && !status.is_null() {
-        // Whether a signing request is approved is not for everybody who writes a status.
+        // Whether a signing request is approved is one thing, and its certificate another.
         let approved = kind == Kind::CertificateSigningRequest;
-        let part = if approved { "approval" } else { "status" };
+        let parts: &[&str] = if approved { &["approval", "status"] } else { &["status"] };
         let status = json!({"status": status});
-        send(client, Method::PATCH, &format!("{path}/{part}"), &status).await?;
+        for part in parts {
+            send(client, Method::PATCH, &format!("{path}/{part}"), &status).await?;
+        }
     }
     Ok(())
 }
@@ -173,7 +175,8 @@ async fn write_status(client: &Client, path: &str, manifest: &Value) -> kube::Re
 pub async fn unmake(client: &Client, paths: &BTreeSet<String>) {
     for path in paths {
         let free = json!({"metadata": {"finalizers": null}});
-        let now = format!("{path}?gracePeriodSeconds=0");
+        // Nobody collects what a Job would leave behind.
+        let now = format!("{path}?gracePeriodSeconds=0&propagationPolicy=Background");
         for (method, path, body) in
             [(Method::PATCH, path, &free), (Method::DELETE, &now, &Value::Null)]
         {

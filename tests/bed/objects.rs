@@ -1,9 +1,13 @@
 //! What do tests put into a cluster, and how? JSON by the API's paths, with makers for the usual objects.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use http::{Method, Request};
 use kube::Client;
 use serde_json::{Value, json};
+
+use super::eventually;
 
 /// The time now as the API writes it, to the microsecond.
 pub fn now() -> String {
@@ -208,4 +212,20 @@ pub async fn repeat_event(client: &Client, namespace: &str, name: &str, count: u
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events/{name}");
     let series = json!({"series": {"count": count, "lastObservedTime": now()}});
     patch(client, &path, &series).await;
+}
+
+/// Makes a range of addresses for Services, and waits until it is ready.
+pub async fn make_range(client: &Client, name: &str, cidr: &str) {
+    let range = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": name}, "spec": {"cidrs": [cidr]}});
+    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
+    create(client, ranges, &range).await;
+    eventually(Duration::from_mins(1), "the range is ready", async || {
+        let range = get(client, &format!("{ranges}/{name}")).await?;
+        let conditions = range["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        anyhow::ensure!(ready, "{range}");
+        Ok(())
+    })
+    .await;
 }

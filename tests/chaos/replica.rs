@@ -54,7 +54,7 @@ impl Replica {
             } else {
                 self.keep(&mut life);
                 // Of a life that has seen nothing whole, nothing is kept.
-                if !life.ticker.has_been_ready() {
+                if !life.ticker.reader().has_been_ready() {
                     self.lose();
                 }
             }
@@ -104,7 +104,7 @@ impl Replica {
     }
 
     pub fn see(&mut self, life: &Life, report: &Report) {
-        self.book.see(report, life.ticker.world(), &self.settings);
+        self.book.see(report, life.ticker.reader().world(), &self.settings);
         if report.at.as_second() / 15 % 40 == 0 {
             self.is_pure(life, report.at);
         }
@@ -112,8 +112,8 @@ impl Replica {
 
     /// Saves the state, unless the saved one knows better.
     fn keep(&mut self, life: &mut Life) {
-        if life.ticker.has_been_ready() {
-            let bytes = snapshot::encode(life.ticker.state()).expect("bytes");
+        if life.ticker.reader().has_been_ready() {
+            let bytes = snapshot::encode(life.ticker.reader().state()).expect("bytes");
             self.saved = Some((bytes, self.book.clone()));
             life.saved_at = Some(self.book.last);
         }
@@ -129,11 +129,11 @@ impl Replica {
 
     /// The same state, world and time give the same report and the same state.
     fn is_pure(&mut self, life: &Life, now: Timestamp) {
-        let bytes = snapshot::encode(life.ticker.state()).expect("bytes");
+        let bytes = snapshot::encode(life.ticker.reader().state()).expect("bytes");
         let look = || {
             let state = snapshot::decode(&bytes).expect("a state file");
             let mut pipeline = Pipeline::new(self.settings.clone(), state);
-            let report = pipeline.step(&life.ticker.world().clone(), now);
+            let report = pipeline.step(&life.ticker.reader().world().clone(), now);
             (format!("{report:?}"), snapshot::encode(pipeline.state()).expect("bytes"))
         };
         if look() != look() {

@@ -32,7 +32,7 @@ const BEHIND: SignedDuration = SignedDuration::from_mins(10);
 
 /// What differs between the cluster and what a daemon holds of it.
 pub async fn of_cluster(client: &Client, replica: &Replica, life: &Life) -> Vec<String> {
-    let kinds = life.ticker.pipeline().kinds();
+    let kinds = life.ticker.reader().pipeline().kinds();
     let options = WatchOptions::new(kinds.clone(), Arc::new(|| Timestamp::UNIX_EPOCH));
     let (changes, mut inbox) = mpsc::channel(10_000);
     sources::list_once(client.clone(), options, changes).await.expect("no Prometheus");
@@ -43,7 +43,7 @@ pub async fn of_cluster(client: &Client, replica: &Replica, life: &Life) -> Vec<
     let mut broken = Vec::new();
     for kind in kinds.into_iter().filter(|k| matches!(k.origin(), Origin::Watch | Origin::Metadata))
     {
-        let (truth, held) = (objects(&listed, kind), objects(life.ticker.world(), kind));
+        let (truth, held) = (objects(&listed, kind), objects(life.ticker.reader().world(), kind));
         let differing: Vec<_> = (truth.keys().chain(held.keys()).collect::<BTreeSet<_>>())
             .into_iter()
             .filter(|key| truth.get(*key) != held.get(*key))
@@ -60,7 +60,7 @@ pub async fn of_cluster(client: &Client, replica: &Replica, life: &Life) -> Vec<
                 truth.get(*first)
             ));
         }
-        let source = life.ticker.world().source(kind);
+        let source = life.ticker.reader().world().source(kind);
         let list = listed.source(kind);
         if source.availability != list.availability || source.synced != list.synced {
             broken.push(format!("{} sees {kind:?} as {source:?}", replica.book.name));

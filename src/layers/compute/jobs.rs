@@ -150,8 +150,12 @@ fn lateness(view: &View<'_>, cron: &CronJob) -> Option<(&'static str, Time, Stri
     }
     let succeeded = cron.last_succeeded.unwrap_or(cron.meta.created);
     // Runs that are not due say nothing (a weekend), nor do those that were not started (while it was suspended).
-    let tried = cron.last_scheduled.is_some_and(|last| last > succeeded);
-    if tried && schedule.patience(succeeded).is_some_and(|until| view.is_over(until)) {
+    let tried = cron.last_scheduled.filter(|last| *last > succeeded);
+    let is_over = |from: Time| schedule.patience(from).is_some_and(|until| view.is_over(until));
+    if let Some(last) = tried
+        && is_over(succeeded)
+        && (cron.active == 0 || is_over(last) || has_failed(view, cron))
+    {
         let told = match cron.last_succeeded {
             Some(then) => format!("last succeeded at {then}"),
             None => "has never succeeded".to_owned(),
@@ -159,6 +163,15 @@ fn lateness(view: &View<'_>, cron: &CronJob) -> Option<(&'static str, Time, Stri
         return Some(("not_succeeded", succeeded, told));
     }
     None
+}
+
+/// Whether one of its Jobs has failed: its history keeps the last.
+fn has_failed(view: &View<'_>, cron: &CronJob) -> bool {
+    view.world.jobs.iter().any(|job| {
+        job.meta.namespace == cron.meta.namespace
+            && job.meta.owner.as_ref().is_some_and(|owner| owner.uid == cron.meta.uid)
+            && is(job, "Failed")
+    })
 }
 
 #[cfg(test)]
@@ -236,6 +249,13 @@ mod tests {
         assert_eq!(hourly, Some(at("2026-03-02T05:30:00Z")));
         let resumed = cron("*/5 * * * *", 90_100, 90_000);
         assert_eq!(late(resumed), ["not_started"], "no run since its last success");
+        let resumed = CronJob { active: 1, ..cron("*/5 * * * *", 10, 4000) };
+        assert!(late(resumed.clone()).is_empty(), "its first run has just begun");
+        let mut failed = job("backup-1", 310, "Failed", "BackoffLimitExceeded");
+        failed.meta.owner = Some(Box::new(Owner { uid: resumed.meta.uid, ..Owner::default() }));
+        let both = [Object::CronJob(Box::new(resumed)), Object::Job(Box::new(failed))];
+        let told = judge(&OVERDUE, &world(both));
+        assert_eq!(reasons(&told), ["not_succeeded"], "the one before it failed");
     }
 
     #[test]

@@ -150,13 +150,16 @@ struct Count<'a> {
 }
 
 fn unready(view: &View<'_>, out: &mut Verdicts) {
-    let mut counts: BTreeMap<WorkloadRef, Count<'_>> = BTreeMap::new();
-    for (pod, workload) in view.counted_pods().filter(|(pod, _)| pod.phase == Phase::Running) {
-        let count = counts.entry(workload.clone()).or_default();
-        count.running += 1;
-        if is_unready(view, pod) {
-            count.unready.push(pod);
-        }
+    let running = || view.counted_pods().filter(|(pod, _)| pod.phase == Phase::Running);
+    let mut counts: BTreeMap<&WorkloadRef, Count<'_>> = BTreeMap::new();
+    for (pod, workload) in running().filter(|(pod, _)| is_unready(view, pod)) {
+        counts.entry(workload).or_default().unready.push(pod);
+    }
+    if counts.is_empty() {
+        return;
+    }
+    for (_, workload) in running() {
+        counts.entry(workload).and_modify(|count| count.running += 1);
     }
     for (workload, count) in counts {
         let (unready, running) = (count.unready.len() as u32, count.running);
@@ -203,11 +206,13 @@ fn unready_since(pod: &Pod) -> Option<Time> {
 fn is_unready(view: &View<'_>, pod: &Pod) -> bool {
     // One whose startup probe still waits is not late yet: the kubelet ends it when it is.
     let runs = |c: &Container| c.started && matches!(c.state, ContainerState::Running { .. });
-    let all_run = pod.containers.iter().filter(|c| c.role == Role::Main).all(runs);
-    let node = view.world.nodes.get("", &pod.node).and_then(|n| n.condition("Ready"));
-    all_run
-        && pod.condition("Ready").is_some_and(|c| c.status == Status::False)
-        && node.is_none_or(|ready| ready.status == Status::True)
+    let on_a_ready_node = || {
+        let node = view.world.nodes.get("", &pod.node).and_then(|n| n.condition("Ready"));
+        node.is_none_or(|ready| ready.status == Status::True)
+    };
+    pod.condition("Ready").is_some_and(|c| c.status == Status::False)
+        && pod.containers.iter().filter(|c| c.role == Role::Main).all(runs)
+        && on_a_ready_node()
 }
 
 #[cfg(test)]

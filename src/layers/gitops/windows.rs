@@ -1,5 +1,6 @@
 //! May an application be synced by itself just now? The sync windows of its project say when.
 
+use globset::Glob;
 use jiff::SignedDuration;
 
 use crate::layers::schedule::Schedule;
@@ -53,39 +54,9 @@ fn is_open(window: &Value, now: Time) -> bool {
     then.and_then(|then| schedule.after(then)).is_some_and(|opened| opened <= now)
 }
 
-/// Whether a text matches a pattern in which `*` stands for any characters and `?` for one.
+/// Whether a text matches a pattern: `*` and `?` stand for slashes too. A pattern that nobody can read matches nothing.
 fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = strip(first, text) else { return false };
-    let mut parts = parts.peekable();
-    if parts.peek().is_none() {
-        return rest.is_empty();
-    }
-    while let Some(part) = parts.next() {
-        let last = parts.peek().is_none();
-        let mut tails = rest.char_indices().map(|(at, _)| &rest[at..]).chain([""]);
-        let found = tails.find_map(|tail| {
-            strip(part, tail).filter(|left| !last || part.is_empty() || left.is_empty())
-        });
-        match found {
-            Some(left) => rest = left,
-            None => return false,
-        }
-    }
-    true
-}
-
-/// What is left of a text after a part without `*`.
-fn strip<'a>(part: &str, text: &'a str) -> Option<&'a str> {
-    let mut rest = text.chars();
-    for wanted in part.chars() {
-        let found = rest.next()?;
-        if wanted != '?' && wanted != found {
-            return None;
-        }
-    }
-    Some(rest.as_str())
+    Glob::new(pattern).is_ok_and(|glob| glob.compile_matcher().is_match(text))
 }
 
 #[cfg(test)]
@@ -148,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_characters() {
+    fn a_pattern_is_read_as_argo_cd_reads_it() {
         for (pattern, text, expected) in [
             ("*", "", true),
             ("a*", "abc", true),
@@ -160,6 +131,14 @@ mod tests {
             ("?b", "ab", true),
             ("?", "", false),
             ("*é*", "aéb", true),
+            ("https://*", "https://kubernetes.default.svc/a", true),
+            ("https://?ubernetes*", "https://kubernetes.default.svc", true),
+            ("{dev,stage}-*", "stage-web", true),
+            ("{dev,stage}-*", "prod-web", false),
+            ("web-[0-9]", "web-7", true),
+            ("web-[!0-9]", "web-7", false),
+            ("web-[", "web-[", false),
+            (r"\*", "a", false),
         ] {
             assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
         }

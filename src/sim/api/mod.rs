@@ -23,7 +23,7 @@ mod write;
 
 use std::io::{Error, ErrorKind, Write};
 use std::pin::Pin;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -176,6 +176,9 @@ impl ApiServer {
         }
         let troubles = &*state.memory.troubles();
         let visible = |s: &Served| !troubles.withdrawn(now, s);
+        if let Some(content) = everything(&path, head, &visible)? {
+            return Ok((200, content));
+        }
         if let Some(content) = document(&path, head, &visible)? {
             return Ok((200, content));
         }
@@ -243,6 +246,27 @@ impl ApiServer {
     }
 }
 
+/// All of `/api` or `/apis` in one document, if that is asked for. It is asked for again and again, and is always the
+/// same while nothing is withdrawn.
+fn everything(
+    path: &[&str],
+    head: &Head,
+    visible: &dyn Fn(&Served) -> bool,
+) -> Result<Option<Content>, Failure> {
+    static WHOLE: [OnceLock<Bytes>; 2] = [const { OnceLock::new() }; 2];
+    let whole = match path {
+        ["api"] => &WHOLE[0],
+        ["apis"] => &WHOLE[1],
+        _ => return Ok(None),
+    };
+    if head.method != http::Method::GET || accept::form(&head.accept, true)? != Form::Discovery {
+        return Ok(None);
+    }
+    let text = || discovery::aggregated(path, visible).unwrap_or_default().to_string().into();
+    let all = super::kind::SERVED.iter().all(visible);
+    Ok(Some(Content::Aggregated(if all { whole.get_or_init(text).clone() } else { text() })))
+}
+
 /// A document of discovery, if the path is one's.
 fn document(
     path: &[&str],
@@ -253,12 +277,8 @@ fn document(
     if head.method != http::Method::GET {
         return Err(Failure::not_allowed());
     }
-    let aggregated = discovery::aggregated(path, visible);
-    let form = accept::form(&head.accept, aggregated.is_some())?;
-    Ok(Some(match aggregated {
-        Some(all) if form == Form::Discovery => Content::Aggregated(all.to_string().into()),
-        _ => json(&document),
-    }))
+    accept::form(&head.accept, matches!(path, ["api" | "apis"]))?;
+    Ok(Some(json(&document)))
 }
 
 /// What authorization says to a service account without a right.

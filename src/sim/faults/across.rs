@@ -62,6 +62,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
             "compute_workload_available_ratio",
             "compute_workload_unavailable",
             "compute_workloads_degraded",
+            "gitops_argo_condition",
             "gitops_argo_unhealthy",
             "gitops_controller_down",
             "networking_dns_degraded",

@@ -108,6 +108,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
             "compute_workload_available_ratio",
             "compute_workload_unavailable",
             "compute_workloads_degraded",
+            "security_policy_denials_total",
         ],
         within: 120,
         lasts: 600,
@@ -298,8 +299,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
         lasts: 600,
         parameters: &[("deployment", "shop/cart")],
         begin: |sim, fault| {
+            let bad = sim.surroundings.bad_images();
             edit_template(sim, fault.parameter("deployment"), |d| {
-                let tag = format!("{}-typo", next_tag(image_of(d)));
+                let tag = format!("{}-typo", next_tag(image_of(d), &bad));
                 set_tag(d, &tag);
             });
             let found = sim.store.get(Kind::Deployment, &key(fault.parameter("deployment")));

@@ -314,7 +314,8 @@ pub(super) static FAULTS: &[FaultKind] = &[
             let deployment = key(fault.parameter("deployment"));
             let Some(held) = sim.store.get(Kind::Deployment, &deployment) else { return };
             let image = image_of(held);
-            let (name, tag) = (image.rsplit_once(':').map_or("", |(n, _)| n), next_tag(image));
+            let name = image.rsplit_once(':').map_or("", |(name, _)| name);
+            let tag = next_tag(image, &sim.surroundings.bad_images());
             sim.surroundings.set_image(&format!("{name}:{tag}"), Conduct::Unready);
             let release = format!("flux-system/{}", fault.parameter("release"));
             edit(sim, Kind::HelmRelease, &release, |r| {
@@ -337,7 +338,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         follows: &["gitops_suspended", "gitops_flux_revision_lag"],
         within: 90_000,
         lasts: 100_000,
-        parameters: &[("kustomization", "analytics")],
+        parameters: &[("kustomization", "media")],
         begin: |sim, fault| {
             let at = format!("flux-system/{}", fault.parameter("kustomization"));
             edit(sim, Kind::Kustomization, &at, |k| k.put("spec/suspend", json!(true)));
@@ -405,9 +406,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
 /// Commits the next version of a Deployment, whose program behaves so.
 fn ship(sim: &mut Simulation, repository: &str, fault: &Fault, conduct: Conduct) {
     let at = fault.parameter("deployment");
-    let mut image = String::new();
+    let (mut image, bad) = (String::new(), sim.surroundings.bad_images());
     commit(sim, repository, (Kind::Deployment, at), |d| {
-        let tag = next_tag(image_of(d));
+        let tag = next_tag(image_of(d), &bad);
         set_tag(d, &tag);
         image = image_of(d).to_owned();
     });

@@ -51,8 +51,9 @@ pub(super) fn scale(sim: &mut Simulation, kind: Kind, workload: &str, by: i64) {
 
 /// Releases the next version of a Deployment; gives its image.
 pub(super) fn release(sim: &mut Simulation, deployment: &str) -> String {
+    let bad = sim.surroundings.bad_images();
     edit_template(sim, deployment, |d| {
-        let tag = next_tag(image_of(d));
+        let tag = next_tag(image_of(d), &bad);
         set_tag(d, &tag);
     });
     let found = sim.store.get(Kind::Deployment, &key(deployment));

@@ -123,32 +123,6 @@ pub(super) static FAULTS: &[FaultKind] = &[
         end: |sim, fault| restore(sim, Kind::Service, fault.parameter("service")),
     },
     FaultKind {
-        name: "gateway-controller-down",
-        layer: "networking",
-        class: Class::Moderate,
-        summary: "the Gateway's controller {controller} crashes while HTTPRoute {route} is made",
-        root: "Deployment {controller}",
-        tells: &[
-            "networking_route_unresolved",
-            "networking_service_not_serving",
-            "compute_crashloop",
-        ],
-        follows: GATEWAY_FOLLOWS,
-        within: 300,
-        lasts: 900,
-        parameters: &[("controller", "platform/gateway"), ("route", "shop/catalog")],
-        begin: |sim, fault| {
-            behave(sim, fault.parameter("controller"), CRASHES);
-            let route = key(fault.parameter("route"));
-            sim.create(Kind::HttpRoute, furnishing::route(&route.ns, &route.name, &route.name));
-        },
-        end: |sim, fault| {
-            behave(sim, fault.parameter("controller"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("controller"));
-            sim.delete(Kind::HttpRoute, &key(fault.parameter("route")));
-        },
-    },
-    FaultKind {
         name: "listener-certificate-missing",
         layer: "networking",
         class: Class::Obvious,
@@ -377,6 +351,32 @@ pub(super) static FAULTS: &[FaultKind] = &[
             super::means::release(sim, fault.parameter("deployment"));
         },
         end: |sim, fault| roll_back(sim, fault.parameter("deployment")),
+    },
+    FaultKind {
+        name: "gateway-controller-down",
+        layer: "networking",
+        class: Class::Moderate,
+        summary: "the Gateway's controller {controller} crashes while HTTPRoute {route} is made",
+        root: "Deployment {controller}",
+        tells: &[
+            "networking_route_unresolved",
+            "networking_service_not_serving",
+            "compute_crashloop",
+        ],
+        follows: GATEWAY_FOLLOWS,
+        within: 300,
+        lasts: 900,
+        parameters: &[("controller", "platform/gateway"), ("route", "shop/catalog")],
+        begin: |sim, fault| {
+            behave(sim, fault.parameter("controller"), CRASHES);
+            let route = key(fault.parameter("route"));
+            sim.create(Kind::HttpRoute, furnishing::route(&route.ns, &route.name, &route.name));
+        },
+        end: |sim, fault| {
+            behave(sim, fault.parameter("controller"), Conduct::Serves);
+            replace_unready(sim, fault.parameter("controller"));
+            sim.delete(Kind::HttpRoute, &key(fault.parameter("route")));
+        },
     },
 ];
 

@@ -254,7 +254,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the API server's check {check} fails",
         root: "Cluster {check}",
         tells: &["observability_apiserver_check_failed"],
-        follows: &["observability_etcd_errors_total"],
+        follows: &["observability_apiserver_errors_total", "observability_etcd_errors_total"],
         within: 120,
         lasts: 480,
         parameters: &[("check", "etcd")],

@@ -102,8 +102,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
             let (application, map) =
                 (fault.parameter("application"), fault.parameter("config_map"));
             commit_removal(sim, application, Kind::ConfigMap, &key(map));
+            let bad = sim.surroundings.bad_images();
             commit(sim, application, (Kind::Deployment, fault.parameter("deployment")), |d| {
-                let tag = next_tag(image_of(d));
+                let tag = next_tag(image_of(d), &bad);
                 set_tag(d, &tag);
             });
         },

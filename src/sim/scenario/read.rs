@@ -443,75 +443,77 @@ quiet: [storage_class_sanity]
         assert_eq!(scenario.quiet, ["storage_class_sanity"]);
     }
 
+    /// What stands after the head, and what is told of it.
+    const MISTAKES: &[(&str, &str)] = &[
+        ("timelin: []\n", "s.yaml:3: timelin: no such field; did you mean timeline?"),
+        (
+            "every: soon\n",
+            "s.yaml:3: every: expected a duration such as 30s, 5m, 2h or 14d, found \"soon\"",
+        ),
+        ("set: both\n", "s.yaml:3: set: expected tuning or held-out, found \"both\""),
+        (
+            "cluster: {nodes: 1, pods: 80}\n",
+            "s.yaml:3: cluster.nodes: expected a whole number from 3 to 5000, found 1",
+        ),
+        (
+            "cluster: {nodes: 5}\n",
+            "s.yaml:3: cluster.pods: missing; expected a whole number from 20 to 150000",
+        ),
+        ("timeline: 5\n", "s.yaml:3: timeline: expected a list, found 5"),
+        (
+            "timeline:\n  - {at: 1m, fault: crashlop}\n",
+            "s.yaml:4: timeline[0].fault: no fault is called \"crashlop\"; the nearest is \"crashloop\"",
+        ),
+        (
+            "timeline:\n  - {at: 1m, fault: oom, with: {x: 1}}\n",
+            "s.yaml:4: timeline[0].with.x: fault oom has no parameter \"x\"; expected deployment",
+        ),
+        (
+            "timeline:\n  - {at: 1m}\n",
+            "s.yaml:4: timeline[0]: expected exactly one of fault, apply, patch and delete",
+        ),
+        (
+            "timeline:\n  - {fault: oom}\n",
+            "s.yaml:4: timeline[0].at: missing; expected a duration such as 30s, 5m, 2h or 14d",
+        ),
+        (
+            "timeline:\n  - {at: 1m, delete: {apiVersion: v1, kind: Pot, namespace: a, name: b}}\n",
+            "s.yaml:4: timeline[0].delete: expected apiVersion and kind of a served kind, found \"v1 Pot\"; did you mean v1 Pod?",
+        ),
+        (
+            "timeline:\n  - {at: 1m, delete: {apiVersion: v1, kind: Pod, name: b}}\n",
+            "s.yaml:4: timeline[0].delete.namespace: missing; expected namespace: Pod has its scope",
+        ),
+        (
+            "timeline:\n  - {at: 1m, apply: {apiVersion: v1, kind: Namespace}}\n",
+            "s.yaml:4: timeline[0].apply.metadata.name: missing; expected the object's name",
+        ),
+        (
+            "timeline:\n  - {at: 1m, lasts: 1m, delete: {apiVersion: v1, kind: Namespace, name: b}}\n",
+            "s.yaml:4: timeline[0].lasts: only a fault has this field",
+        ),
+        (
+            "timeline:\n  - {at: 1h, fault: oom}\nlasts: 10m\n",
+            "s.yaml:1: lasts: expected no less than the timeline, 4140 s",
+        ),
+        (
+            "expect:\n  - {signal: compute_crashlop, by: 5m}\n",
+            "s.yaml:4: expect[0].signal: no signal is called \"compute_crashlop\"; did you mean compute_crashloop?",
+        ),
+        (
+            "expect:\n  - {signal: compute_crashloop}\n",
+            "s.yaml:4: expect[0].by: missing; expected a duration from the scenario's start",
+        ),
+        (
+            "quiet: [x]\n",
+            "s.yaml:3: quiet[0]: no signal is called \"x\"; `kubestrata signals` lists them",
+        ),
+    ];
+
     #[test]
     fn each_mistake_names_file_line_field_and_what_was_expected() {
         let head = "name: a\nsummary: b\n";
-        let cases = [
-            ("timelin: []\n", "s.yaml:3: timelin: no such field; did you mean timeline?"),
-            (
-                "every: soon\n",
-                "s.yaml:3: every: expected a duration such as 30s, 5m, 2h or 14d, found \"soon\"",
-            ),
-            ("set: both\n", "s.yaml:3: set: expected tuning or held-out, found \"both\""),
-            (
-                "cluster: {nodes: 1, pods: 80}\n",
-                "s.yaml:3: cluster.nodes: expected a whole number from 3 to 5000, found 1",
-            ),
-            (
-                "cluster: {nodes: 5}\n",
-                "s.yaml:3: cluster.pods: missing; expected a whole number from 20 to 150000",
-            ),
-            ("timeline: 5\n", "s.yaml:3: timeline: expected a list, found 5"),
-            (
-                "timeline:\n  - {at: 1m, fault: crashlop}\n",
-                "s.yaml:4: timeline[0].fault: no fault is called \"crashlop\"; the nearest is \"crashloop\"",
-            ),
-            (
-                "timeline:\n  - {at: 1m, fault: oom, with: {x: 1}}\n",
-                "s.yaml:4: timeline[0].with.x: fault oom has no parameter \"x\"; expected deployment",
-            ),
-            (
-                "timeline:\n  - {at: 1m}\n",
-                "s.yaml:4: timeline[0]: expected exactly one of fault, apply, patch and delete",
-            ),
-            (
-                "timeline:\n  - {fault: oom}\n",
-                "s.yaml:4: timeline[0].at: missing; expected a duration such as 30s, 5m, 2h or 14d",
-            ),
-            (
-                "timeline:\n  - {at: 1m, delete: {apiVersion: v1, kind: Pot, namespace: a, name: b}}\n",
-                "s.yaml:4: timeline[0].delete: expected apiVersion and kind of a served kind, found \"v1 Pot\"; did you mean v1 Pod?",
-            ),
-            (
-                "timeline:\n  - {at: 1m, delete: {apiVersion: v1, kind: Pod, name: b}}\n",
-                "s.yaml:4: timeline[0].delete.namespace: missing; expected namespace: Pod has its scope",
-            ),
-            (
-                "timeline:\n  - {at: 1m, apply: {apiVersion: v1, kind: Namespace}}\n",
-                "s.yaml:4: timeline[0].apply.metadata.name: missing; expected the object's name",
-            ),
-            (
-                "timeline:\n  - {at: 1m, lasts: 1m, delete: {apiVersion: v1, kind: Namespace, name: b}}\n",
-                "s.yaml:4: timeline[0].lasts: only a fault has this field",
-            ),
-            (
-                "timeline:\n  - {at: 1h, fault: oom}\nlasts: 10m\n",
-                "s.yaml:1: lasts: expected no less than the timeline, 4140 s",
-            ),
-            (
-                "expect:\n  - {signal: compute_crashlop, by: 5m}\n",
-                "s.yaml:4: expect[0].signal: no signal is called \"compute_crashlop\"; did you mean compute_crashloop?",
-            ),
-            (
-                "expect:\n  - {signal: compute_crashloop}\n",
-                "s.yaml:4: expect[0].by: missing; expected a duration from the scenario's start",
-            ),
-            (
-                "quiet: [x]\n",
-                "s.yaml:3: quiet[0]: no signal is called \"x\"; `kubestrata signals` lists them",
-            ),
-        ];
-        for (text, expected) in cases {
+        for &(text, expected) in MISTAKES {
             let told = read(&format!("{head}{text}")).expect_err(text).to_string();
             assert_eq!(told, expected);
         }

@@ -47,10 +47,10 @@ async fn a_day_of_ordinary_work_leaves_the_cluster_as_it_was() {
     });
     let every = Scenario::builtin("everyday").expect("a scenario").every.expect("it repeats");
     let mut most = 0;
-    let end = every - Duration::from_secs(1);
+    let end = every.saturating_sub(Duration::from_secs(1));
     let mut passed = Duration::ZERO;
     while passed < end {
-        let step = Duration::from_mins(1).min(end - passed);
+        let step = Duration::from_mins(1).min(end.saturating_sub(passed));
         bench.pass(step);
         passed += step;
         most = most.max(bench.all::<Job>().await.len());

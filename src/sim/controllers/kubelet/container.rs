@@ -34,7 +34,7 @@ pub(super) struct Container {
 }
 
 /// Where a container is in its life.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Created,
     Pulling {
@@ -69,7 +69,7 @@ pub(super) enum State {
 }
 
 /// A running container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Running {
     pub(super) since: Moment,
     pub(super) ready: bool,

@@ -15,8 +15,9 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// The next version of whatever has a pod template goes out.
 pub(super) fn release(sim: &mut Simulation, kind: Kind, at: &str) {
+    let bad = sim.surroundings.bad_images();
     sim.store.update(kind, &means::key(at), |workload| {
-        let tag = next_tag(image_of(workload));
+        let tag = next_tag(image_of(workload), &bad);
         set_tag(workload, &tag);
     });
 }
