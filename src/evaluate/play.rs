@@ -36,8 +36,9 @@ pub enum PlayError {
     Ended,
 }
 
-/// How many steps the cluster may be ahead of who reads it.
-const AHEAD: usize = 256;
+/// How many steps are handed over together at most, and how many times that the cluster may be ahead of who reads it.
+const TOGETHER: usize = 512;
+const AHEAD: usize = 8;
 
 /// Plays `duration` of virtual time from [`START`] and shows each tick's report to `observe`, from the first on, in
 /// which no source has synced yet (`report.myself.ready`).
@@ -56,7 +57,7 @@ pub fn play(
     let (steps, inbox) = mpsc::sync_channel(AHEAD);
     thread::scope(|scope| {
         let alive = scope.spawn(move || live(shape, scenario, settings, duration, &steps));
-        for step in inbox {
+        for step in inbox.into_iter().flatten() {
             if let Some(report) = reader.carry_out(step) {
                 observe(&report);
             }
@@ -71,7 +72,7 @@ fn live(
     scenario: Scenario,
     settings: &Settings,
     duration: Duration,
-    steps: &SyncSender<Step>,
+    steps: &SyncSender<Vec<Step>>,
 ) -> Result<(), PlayError> {
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(PlayError::Runtime)?;
@@ -86,20 +87,29 @@ fn live(
         let mut tasks = sources::start(&connection.client, &options, &changes)?;
         drop(changes);
         tasks.spawn(cluster.run());
+        // A thread is not woken for each of the many steps between two ticks.
+        let mut waiting = Vec::new();
         let beats = async {
             while let Some(step) = beat.step().await {
+                let tick = matches!(step, Step::Look(_));
+                waiting.push(step);
                 // Waits without letting time pass.
-                if steps.send(step).is_err() {
+                if (tick || waiting.len() >= TOGETHER)
+                    && steps.send(std::mem::take(&mut waiting)).is_err()
+                {
                     break;
                 }
             }
         };
-        tokio::select! {
+        let outcome = tokio::select! {
             biased;
             () = beats => Err(PlayError::Ended),
             () = clock.sleep(duration) => Ok(()),
             _ = tasks.join_next() => Err(PlayError::Ended),
-        }
+        };
+        // Nobody is left to hear it where this fails, and they know why.
+        let _ = steps.send(waiting);
+        outcome
     })
 }
 
