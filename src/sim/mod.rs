@@ -99,13 +99,14 @@ impl Cluster {
 
     /// Lives until `now`. Going back does nothing.
     pub fn advance_to(&self, now: Timestamp) {
-        let (notices, newest, now) = {
+        let (notices, newest, due) = {
             let mut state = self.shared.lock();
             state.sim.advance(now.as_millisecond());
             let notices = script::take_notices(&mut state.sim);
-            (notices, state.sim.store.newest(), state.sim.now)
+            let now = state.sim.now;
+            (notices, state.sim.store.newest(), state.memory.take_due(now))
         };
-        self.pulses.beat(newest, now);
+        self.pulses.beat(newest, &due);
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for notice in &notices {
             listeners.iter().for_each(|tell| tell(notice));

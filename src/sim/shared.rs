@@ -6,7 +6,6 @@ use tokio::sync::watch::{Receiver, Sender};
 
 use super::api::Memory;
 use super::kind::Kind;
-use super::moment::{Moment, SECOND};
 use super::simulation::Simulation;
 
 /// The cluster's state and the API server's own.
@@ -16,7 +15,7 @@ pub(crate) struct State {
     pub(crate) memory: Memory,
 }
 
-/// State behind a lock, and pulses that wake the watchers of a kind when it has changed or time has moved on. The
+/// State behind a lock, and pulses that wake the watchers of a kind when it has changed or one of them is due. The
 /// pulses' other ends are the cluster's: when those are dropped, watches end.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -28,18 +27,15 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Pulses {
     senders: Vec<Sender<()>>,
-    /// Up to which change each kind's watchers were woken, and when all were last.
-    told: Mutex<(Vec<u64>, Option<Moment>)>,
+    /// Up to which change each kind's watchers were woken.
+    told: Mutex<Vec<u64>>,
 }
-
-/// How often every watcher is woken: bookmarks and ends of watches come by time, not by change.
-const ALL_EVERY: Moment = 5 * SECOND;
 
 impl Shared {
     pub(crate) fn new(sim: Simulation) -> (Self, Pulses) {
         let state = Mutex::new(State { sim, memory: Memory::default() });
         let (senders, pulses) = (0..Kind::COUNT).map(|_| tokio::sync::watch::channel(())).unzip();
-        let told = Mutex::new((vec![0; Kind::COUNT], None));
+        let told = Mutex::new(vec![0; Kind::COUNT]);
         (Self { state, pulses }, Pulses { senders, told })
     }
 
@@ -55,19 +51,20 @@ impl Shared {
 }
 
 impl Pulses {
-    /// Wakes the watchers of what has changed, and now and then all of them. `newest` is the version of the newest
+    /// Wakes the watchers of what has changed, and those of kinds that are `due`. `newest` is the version of the newest
     /// change to each kind.
-    pub(crate) fn beat(&self, newest: Vec<u64>, now: Moment) {
+    pub(crate) fn beat(&self, newest: Vec<u64>, due: &[Kind]) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = told.1.is_none_or(|at| now - at >= ALL_EVERY || now < at);
-        let before = std::mem::replace(&mut told.0, newest);
-        for ((sender, before), newest) in self.senders.iter().zip(before).zip(&told.0) {
-            if all || before != *newest {
-                sender.send_modify(|()| {});
+        let before = std::mem::replace(&mut *told, newest);
+        for ((place, before), newest) in before.into_iter().enumerate().zip(&*told) {
+            if before != *newest {
+                self.wake(place);
             }
         }
-        if all {
-            told.1 = Some(now);
-        }
+        due.iter().for_each(|kind| self.wake(*kind as usize));
+    }
+
+    fn wake(&self, place: usize) {
+        self.senders[place].send_modify(|()| {});
     }
 }

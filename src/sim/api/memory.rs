@@ -6,6 +6,7 @@ use tokio::sync::watch::{Receiver, Sender};
 
 use super::metrics::Requests;
 use super::trouble::Troubles;
+use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment};
 
 /// How often etcd is told to forget, as by the real server: everything before the last time.
@@ -24,6 +25,8 @@ pub(crate) struct Memory {
     marked: Option<(Moment, u64)>,
     compacted: u64,
     written: Sender<u64>,
+    /// When a watch of each kind has something to say whether anything changes or not.
+    due: BTreeMap<Kind, Moment>,
 }
 
 impl Memory {
@@ -54,6 +57,16 @@ impl Memory {
     /// Wakes watches: something was written by a client.
     pub(super) fn wake(&self) {
         self.written.send_modify(|count| *count += 1);
+    }
+
+    /// Wakes watches of a kind once at this moment, or before.
+    pub(super) fn wake_at(&mut self, kind: Kind, at: Moment) {
+        self.due.entry(kind).and_modify(|due| *due = at.min(*due)).or_insert(at);
+    }
+
+    /// Takes the kinds whose watches are to be woken by now.
+    pub(crate) fn take_due(&mut self, now: Moment) -> Vec<Kind> {
+        self.due.extract_if(.., |_, at| *at <= now).map(|(kind, _)| kind).collect()
     }
 
     /// Hears of writes by clients.

@@ -43,7 +43,7 @@ pub use self::trouble::Trouble;
 use self::write::Body;
 use super::apiserver;
 use super::fields::Fields;
-use super::kind::Served;
+use super::kind::{Kind, Served};
 use super::moment::Moment;
 use super::shared::{Shared, State};
 
@@ -109,12 +109,19 @@ impl ApiServer {
 
     /// Waits until virtual time is there.
     async fn wait(&self, until: Moment) -> Result<(), Error> {
-        let mut ticks = self.shared.ticks(super::kind::Kind::Namespace);
-        while self.shared.lock().sim.now < until {
+        const PULSE: Kind = Kind::Namespace;
+        let mut ticks = self.shared.ticks(PULSE);
+        loop {
+            {
+                let mut state = self.shared.lock();
+                if state.sim.now >= until {
+                    return Ok(());
+                }
+                state.memory.wake_at(PULSE, until);
+            }
             let gone = |_| Error::new(ErrorKind::ConnectionReset, "the cluster is gone");
             ticks.changed().await.map_err(gone)?;
         }
-        Ok(())
     }
 
     /// Whether nobody answers, or else until when the answer is held back.

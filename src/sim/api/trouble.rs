@@ -145,6 +145,11 @@ impl Troubles {
         self.all.clear();
     }
 
+    /// Whether there is any trouble now, or any to come.
+    pub(super) fn loom(&self, now: Moment) -> bool {
+        self.all.iter().any(|(_, _, until)| now < *until)
+    }
+
     fn active(&self, now: Moment) -> impl Iterator<Item = &Trouble> {
         self.all.iter().filter(move |(_, from, until)| (*from..*until).contains(&now)).map(|t| &t.0)
     }

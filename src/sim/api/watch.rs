@@ -33,6 +33,8 @@ const DEFAULT_TIMEOUT: i64 = 1800;
 const BATCH: usize = 256;
 /// For how long events are held back where they are reordered.
 const HELD_FOR: Moment = 3 * SECOND;
+/// How often a watch looks for trouble.
+const TROUBLED_EVERY: Moment = 5 * SECOND;
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 /// A watch in progress.
@@ -160,12 +162,26 @@ impl Watch {
             if self.over || self.broken.is_some() {
                 continue;
             }
+            self.look_again();
             // When the cluster is gone, so is its API server.
             tokio::select! {
                 beat = self.ticks.changed() => beat.ok()?,
                 beat = self.writes.changed() => beat.ok()?,
             }
         }
+    }
+
+    /// Has itself woken when it has something to say though nothing changes.
+    fn look_again(&self) {
+        let mut state = self.shared.lock();
+        state.memory.answer_as(self.server);
+        let now = state.sim.now;
+        let at = match state.memory.troubles().loom(now) {
+            true => now + TROUBLED_EVERY,
+            false if self.bookmarks => self.bookmark_at.min(self.ends_at),
+            false => self.ends_at,
+        };
+        state.memory.wake_at(self.objects.served.kind, at);
     }
 
     fn collect(&mut self) -> Vec<u8> {
