@@ -138,11 +138,17 @@ pub(crate) fn set_condition(
     stamp: &str,
     touch: &[&str],
 ) -> bool {
-    let before = condition(object, wanted.kind).cloned();
-    let since = match &before {
-        Some(old) if old.text("status") == wanted.status => old.text("lastTransitionTime"),
-        _ => stamp,
-    };
+    let list = object.items("status/conditions");
+    let place = list.iter().position(|c| c.text("type") == wanted.kind);
+    let before = place.map(|place| &list[place]);
+    let is = |old: &Value, field: &str, text: &str| old.text(field) == text;
+    let held = before.filter(|old| is(old, "status", wanted.status));
+    if held
+        .is_some_and(|old| is(old, "reason", wanted.reason) && is(old, "message", wanted.message))
+    {
+        return false;
+    }
+    let since = held.map_or(stamp, |old| old.text("lastTransitionTime"));
     let mut after =
         json!({"type": wanted.kind, "status": wanted.status, "lastTransitionTime": since});
     for (name, text) in [("reason", wanted.reason), ("message", wanted.message)] {
@@ -150,20 +156,13 @@ pub(crate) fn set_condition(
             after.put(name, json!(text));
         }
     }
-    let same = before.as_ref().is_some_and(|old| {
-        ["status", "reason", "message"].iter().all(|f| old.text(f) == after.text(f))
-    });
-    if same {
-        return false;
-    }
     for name in touch {
         after.put(name, json!(stamp));
     }
-    let list = object.items("status/conditions");
-    if let Some(index) = list.iter().position(|c| c.text("type") == wanted.kind) {
-        object.put(&format!("status/conditions/{index}"), after);
+    if let Some(place) = place {
+        object.put(&format!("status/conditions/{place}"), after);
     } else {
-        let mut all = list.to_vec();
+        let mut all = object.items("status/conditions").to_vec();
         all.push(after);
         object.put("status/conditions", Value::Array(all));
     }

@@ -165,7 +165,7 @@ fn write(
     utilization: Option<i64>,
 ) {
     let now = sim.stamp();
-    sim.store.update(Kind::HorizontalPodAutoscaler, key, |hpa| {
+    sim.store.update_status(Kind::HorizontalPodAutoscaler, key, |hpa| {
         for wanted in conditions {
             set_condition(hpa, *wanted, &now, &[]);
         }

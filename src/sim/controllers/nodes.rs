@@ -46,8 +46,9 @@ pub(crate) fn heartbeat(sim: &mut Simulation, key: &Key) {
             });
             set_condition(node, wanted, &now, &[]);
         }
-        for index in 0..node.items("status/conditions").len() {
-            node.put(&format!("status/conditions/{index}/lastHeartbeatTime"), json!(now));
+        let conditions = node.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+        for condition in conditions.into_iter().flatten() {
+            condition["lastHeartbeatTime"] = json!(now);
         }
     });
     if !holds(&node, "Ready") {
