@@ -84,7 +84,7 @@ impl WatchOptions {
             kinds,
             slow_retry: Duration::from_secs(20),
             list_patience: Duration::from_secs(30),
-            life_sign: Duration::from_secs(10),
+            life_sign: Duration::from_secs(30),
             discovery: Duration::from_secs(20),
             longest_interval: Duration::from_mins(5),
             now,
