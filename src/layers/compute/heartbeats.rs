@@ -5,7 +5,7 @@ use crate::model::finding::{Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::Node;
+use crate::model::record::{Node, Status};
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::text::Text;
@@ -32,10 +32,11 @@ pub(super) static LATE: Signal = Signal {
     name: "compute_node_heartbeat_late",
     layer: Layer::Compute,
     help: "Nodes whose lease was more than 25 s old when it was last read (they renew every 10 s and are called lost \
-           after 50). Healthy is none.",
+           after 50): `late`, or `clock_behind` if the control plane still calls them ready long after that. Healthy is \
+           none.",
     unit: Unit::Count,
     labels: &["node", "zone", "reason"],
-    reasons: &["late"],
+    reasons: &["clock_behind", "late"],
     bound: "nodes",
     needs: &[Kind::Lease, Kind::Node],
     uses: &[],
@@ -48,6 +49,10 @@ const NAMESPACE: &str = "kube-node-lease";
 
 /// Seconds after which a lease is late: two renewals were missed.
 const LATE_AFTER: i64 = 25;
+
+/// Seconds after which a node whose kubelet is silent is no longer called ready, with time for us to read both: the
+/// grace period of the node controller, 50 s, its own round of 5 s, and a poll.
+const LOST_AFTER: i64 = 90;
 
 /// Seconds since each node's last renewal, as of the moment at which leases were last read.
 fn ages<'a>(view: &'a View<'_>) -> Vec<(&'a Node, i64)> {
@@ -79,9 +84,19 @@ fn late(view: &View<'_>, out: &mut Verdicts) {
             continue;
         }
         let subject = Subject::new(Kind::Node, &Text::default(), &node.meta.name);
-        let labels = labels![&node.meta.name, &node.zone, "late"];
-        let message = format!("has not renewed its lease for {age} s; nodes renew every 10 s");
-        out.push(Verdict::new(subject, labels, "late", message).dwell(0));
+        // The node controller goes by when renewals arrive, not by the time that the node writes into them.
+        let heard = node.condition("Ready").is_some_and(|c| c.status == Status::True);
+        let (reason, message) = if heard && age > LOST_AFTER {
+            let told = format!(
+                "its lease looks {age} s old, yet it is called ready: its clock is behind, or the node controller \
+                 does not work"
+            );
+            ("clock_behind", told)
+        } else {
+            ("late", format!("has not renewed its lease for {age} s; nodes renew every 10 s"))
+        };
+        let labels = labels![&node.meta.name, &node.zone, reason];
+        out.push(Verdict::new(subject, labels, reason, message).dwell(0));
     }
 }
 
@@ -89,7 +104,7 @@ fn late(view: &View<'_>, out: &mut Verdicts) {
 mod tests {
     use serde_json::json;
 
-    use super::super::fixtures::{ago, judge, node, read, reasons, world};
+    use super::super::fixtures::{ago, condition, judge, node, read, reasons, world};
     use super::*;
     use crate::layers::fixtures::resource;
     use crate::model::record::{Node, Object};
@@ -108,6 +123,19 @@ mod tests {
             lease("n2", 31),
             lease("gone", 900),
         ]
+    }
+
+    #[test]
+    fn a_node_that_is_called_ready_though_its_lease_is_long_over_has_another_clock() {
+        let cluster = |age| vec![Object::Node(Box::new(node("n1"))), lease("n1", age)];
+        assert_eq!(reasons(&judge(&LATE, &world(cluster(60)))), ["late"]);
+        assert_eq!(reasons(&judge(&LATE, &world(cluster(95)))), ["clock_behind"]);
+        let lost = Node {
+            conditions: [condition("Ready", Status::Unknown, "NodeStatusUnknown", 30)].into(),
+            ..node("n1")
+        };
+        let lost = vec![Object::Node(Box::new(lost)), lease("n1", 95)];
+        assert_eq!(reasons(&judge(&LATE, &world(lost))), ["late"]);
     }
 
     #[test]
