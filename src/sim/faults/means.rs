@@ -13,7 +13,7 @@ use crate::sim::outside::Wanted;
 use crate::sim::script;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
-use crate::sim::surroundings::Conduct;
+use crate::sim::surroundings::{Conduct, Crowd};
 
 /// The key that `namespace/name`, or a name alone, stands for.
 pub(super) fn key(at: &str) -> Key {
@@ -192,6 +192,23 @@ pub(super) fn restart_on(sim: &mut Simulation, workload: &str, node: &str) {
             sim.delete(Kind::Pod, &pod);
         }
     }
+}
+
+/// Something on a node takes so much from all others from here on; `None` for nothing.
+pub(super) fn crowd(sim: &mut Simulation, node: &str, crowd: Option<Crowd>) {
+    sim.surroundings.set_crowd(node, crowd);
+    kubelet::recheck_node(sim, node);
+}
+
+/// `kubectl rollout restart`.
+pub(super) fn restart(sim: &mut Simulation, kind: Kind, at: &str) {
+    let now = sim.stamp();
+    sim.store.update(kind, &key(at), |workload| {
+        let mut annotations = workload.at("spec/template/metadata/annotations").cloned();
+        let annotations = annotations.get_or_insert_with(|| json!({}));
+        annotations["kubectl.kubernetes.io/restartedAt"] = json!(now);
+        workload.put("spec/template/metadata/annotations", annotations.take());
+    });
 }
 
 /// The nodes of a zone.

@@ -15,6 +15,7 @@ mod security;
 mod storage;
 mod supplies;
 mod tooling;
+mod wear;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -119,6 +120,7 @@ pub fn all() -> impl Iterator<Item = &'static FaultKind> {
         tooling::FAULTS,
         gitops::FAULTS,
         across::FAULTS,
+        wear::FAULTS,
     ]
     .into_iter()
     .flatten()

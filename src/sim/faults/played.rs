@@ -245,6 +245,9 @@ mod tests {
         node_loss "node-loss",
         image_pull "image-pull",
         unschedulable "unschedulable",
+        clock_behind "clock-behind",
+        clock_skew "clock-skew",
+        busy_neighbour "busy-neighbour",
     );
 
     #[test]

@@ -5,6 +5,7 @@ mod serving;
 mod settled;
 mod troubled;
 mod watching;
+mod worn;
 
 use std::time::Duration;
 

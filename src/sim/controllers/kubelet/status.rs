@@ -17,7 +17,7 @@ pub(super) fn publish(sim: &mut Simulation, key: &Key, run: &Run) {
     let address = if pod.truth("spec/hostNetwork") { host.clone() } else { own };
     let statuses: Vec<_> = run.containers.iter().map(|c| status(sim, key, run, c)).collect();
     let phase = phase(run, pod.text("spec/restartPolicy"));
-    let now = sim.stamp();
+    let now = stamp(sim.now + sim.surroundings.skew(pod.text("spec/nodeName")));
     sim.store.update(Kind::Pod, key, |pod| {
         pod.put("status/phase", json!(phase));
         pod.put("status/startTime", json!(stamp(run.since)));
