@@ -222,7 +222,8 @@ pub(super) static DISTURBANCES: &[FaultKind] = &[
         ("compute", "batch-burst"),
         ("twenty Jobs start at once in {namespace}", "Namespace {namespace}"),
         600,
-        &[("cron_job", "analytics/rollup"), ("namespace", "analytics")],
+        // A namespace without a quota, which so many would run into.
+        &[("cron_job", "search/reindex"), ("namespace", "search")],
         |sim, fault| {
             for nth in 1..=20 {
                 deeds::start_job(sim, fault.parameter("cron_job"), &format!("burst-{nth}"));
