@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help test style build bed check fmt fuzz bench scoreboard clean
+.PHONY: help test style build bed check fmt fuzz bench scoreboard chaos clean
 .NOTPARALLEL:
 
 say = printf '\n== %(%H:%M:%S)T %s\n' -1
@@ -57,6 +57,9 @@ bench: ## run the benchmarks
 scoreboard: ## write docs/scoreboard.md, then score everything in ten clusters
 	cargo test --release --locked --test scoreboard || cargo test --release --locked --test scoreboard
 	cargo run --release --locked -- evaluate --seeds 10
+
+chaos: ## play a hundred seeds of chaos for the daemon itself
+	KUBESTRATA_CHAOS_SEEDS=$${KUBESTRATA_CHAOS_SEEDS:-100} cargo test --release --locked --test chaos -- --nocapture
 
 clean: ## remove what cargo built; the bed's cache is told, and stays
 	cargo clean

@@ -28,7 +28,7 @@ mod ticker;
 
 use journal::Journal;
 use keeper::Keeper;
-pub use ticker::Ticker;
+pub use ticker::{Beat, Reader, Step, Ticker};
 
 /// How often anything is asked of a simulated cluster at the most, however fast it ages.
 const LEAST_INTERVAL: Duration = Duration::from_millis(200);
@@ -144,7 +144,7 @@ pub async fn run(
         Some(_) => Some(Otlp::start(
             &settings.otlp,
             &resource,
-            ticker.pipeline().signals(),
+            ticker.reader().pipeline().signals(),
             shared.otlp_figures(),
         )?),
         None => None,
@@ -228,8 +228,8 @@ impl Publisher<'_> {
 
     /// Saves the state. Before the first full view there is nothing that the saved one does not know better.
     async fn keep(&mut self, ticker: &Ticker) {
-        if ticker.ready() {
-            self.keeper.save(ticker.state(), self.clock.now()).await;
+        if ticker.reader().has_been_ready() {
+            self.keeper.save(ticker.reader().state(), self.clock.now()).await;
         }
     }
 }

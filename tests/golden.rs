@@ -106,8 +106,9 @@ fn report(layer: Layer) -> Report {
     for kind in pipeline.kinds() {
         pipeline.absorb(&mut world, Delta::Synced(kind), earlier);
     }
+    // Refused for so long that layers read without these kinds.
     for refusal in refusals {
-        pipeline.absorb(&mut world, refusal, earlier);
+        pipeline.absorb(&mut world, refusal, earlier - jiff::SignedDuration::from_hours(1));
     }
     pipeline.step(&world, earlier);
     for kind in pipeline.kinds() {

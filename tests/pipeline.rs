@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kubestrata::config::Settings;
 use kubestrata::exports::prometheus::{About, Format, encode};
+use kubestrata::model::finding::Finding;
 use kubestrata::model::kind::Kind;
 use kubestrata::model::record::{
     Claim, Container, ContainerState, Event, Meta, Namespace, Object, ObjectRef, Owner, Phase, Pod,
@@ -210,6 +211,95 @@ fn a_restart_tells_nothing_twice() {
     assert_eq!(report.findings.len(), 2);
     assert_eq!(restarts(&report), 5.0);
     assert!(report.anomalies.is_empty(), "what was missed is no burst");
+}
+
+#[test]
+fn what_is_listed_after_a_restart_is_not_new() {
+    let seen = |kind: Kind, name: &str| {
+        let (api, plural) = (kind.api_version(), kind.name());
+        let event = format!(
+            r#"{{"type":"ADDED","object":{{"apiVersion":"{api}","kind":"{plural}",
+            "metadata":{{"name":"{name}","uid":"{name}","resourceVersion":"5"}},"rules":[],"webhooks":[]}}}}"#
+        );
+        let change = read_watch_event(kind, &event, &mut Interner::default());
+        let Some(Delta::Upsert(object)) = change else { unreachable!("an object is read") };
+        object
+    };
+    let kept =
+        [seen(Kind::ClusterRole, "kept"), seen(Kind::ValidatingWebhookConfiguration, "hook")];
+    let made = |report: &Report| {
+        ["security_rbac_changes_total", "security_webhook_config_changes_total"]
+            .map(|signal| total(report, signal))
+    };
+    let mut before = Run::new(State::default());
+    before.list(0, &kept);
+    before.take(1, [Delta::Upsert(seen(Kind::ClusterRole, "made"))]);
+    assert_eq!(made(&before.step(2)), [1.0, 0.0]);
+    let mut after = Run::new(before.saved());
+    let meanwhile = [seen(Kind::ClusterRole, "made"), seen(Kind::ClusterRole, "meanwhile")];
+    after.list(100, &[&kept[..], &meanwhile].concat());
+    assert_eq!(made(&after.step(101)), [2.0, 0.0], "one was made while nobody watched");
+}
+
+/// A source fails for now.
+fn unreachable(kind: Kind) -> Delta {
+    let (availability, message) = (Availability::Unreachable, "no answer".to_owned());
+    Delta::Note(kind, SourceNote::Failed { availability, message, backoff_seconds: 1.0 })
+}
+
+/// What is told of ourselves.
+const OWN_SIGHT: &str = "observability_kubestrata_blind";
+
+/// What is told of the cluster's findings.
+fn of_the_cluster(report: &Report) -> Vec<Notice> {
+    let is_ours = |n: &&Notice| match n {
+        Notice::FindingOpened(f) | Notice::FindingClosed(f) => f.signal != OWN_SIGHT,
+        _ => false,
+    };
+    report.notices.iter().filter(is_ours).cloned().collect()
+}
+
+#[test]
+fn nothing_opens_on_what_was_seen_last() {
+    let mut run = Run::new(State::default());
+    run.list(0, &[namespace("shop"), pending("a")]);
+    run.take(10, [unreachable(Kind::PersistentVolumeClaim)]);
+    let told = |run: &mut Run, from: i64, until: i64| -> usize {
+        (from..until).step_by(15).map(|t| of_the_cluster(&run.step(t)).len()).sum()
+    };
+    assert_eq!(told(&mut run, 15, 300), 0, "who knows whether it is still pending?");
+    run.take(300, [Delta::Note(Kind::PersistentVolumeClaim, SourceNote::Alive)]);
+    assert_eq!(told(&mut run, 300, 400), 1);
+}
+
+#[test]
+fn nothing_ends_because_it_can_not_be_seen_for_now() {
+    let mut run = Run::new(State::default());
+    run.list(0, &[namespace("shop"), pending("a"), looping("web-0", 3)]);
+    let before = (0..20).map(|t| run.step(t * 15)).last().unwrap();
+    assert_eq!(before.findings.len(), 2);
+    run.take(300, Kind::ALL.iter().copied().map(unreachable));
+    let told: usize = (20..40).map(|t| of_the_cluster(&run.step(t * 15)).len()).sum();
+    assert_eq!(told, 0);
+    // A restart in which one kind after the other is listed.
+    let mut after = Run::new(run.saved());
+    let (mut told, kinds) = (Vec::new(), Kind::ALL.iter().copied());
+    for (place, kind) in kinds.enumerate() {
+        let second = 700 + 15 * place as i64;
+        let objects = [namespace("shop"), pending("a"), looping("web-0", 3)];
+        let of_kind = objects.into_iter().filter(|o| o.kind() == kind).map(Delta::Upsert);
+        after.take(second, [Delta::Listing(kind)]);
+        after.take(second, of_kind);
+        after.take(second, [Delta::Synced(kind)]);
+        told.extend(of_the_cluster(&after.step(second)));
+    }
+    assert!(told.is_empty(), "{told:?}");
+    let findings = after.step(10_000).findings;
+    let ids = |findings: &[Finding]| {
+        let of_cluster = findings.iter().filter(|f| f.signal != OWN_SIGHT);
+        of_cluster.map(|f| f.id.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&findings), ids(&before.findings));
 }
 
 fn opened(report: &Report) -> usize {

@@ -241,6 +241,8 @@ plays!(
     helm_upgrade "helm-upgrade",
     config_map_pruned "config-map-pruned",
     config_changed "config-changed",
+    namespace_audited "namespace-audited",
+    labels_changed "labels-changed",
     definition_deleted "definition-deleted",
     namespace_stuck "namespace-stuck",
     namespace_deleted "namespace-deleted",

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +13,7 @@ use tokio::runtime::Builder;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::daemon::{self, Ticker};
+use crate::daemon::{self, Beat, Reader, Step};
 use crate::model::report::Report;
 use crate::pipeline::{Pipeline, State};
 use crate::sim::{Cluster, Scenario, Shape};
@@ -34,51 +36,81 @@ pub enum PlayError {
     Ended,
 }
 
+/// How many steps are handed over together at most, and how many times that the cluster may be ahead of who reads it.
+const TOGETHER: usize = 512;
+const AHEAD: usize = 8;
+
 /// Plays `duration` of virtual time from [`START`] and shows each tick's report to `observe`, from the first on, in
 /// which no source has synced yet (`report.myself.ready`).
 ///
-/// Everything runs on this thread and waits for timers alone, which the runtime moves on when nobody has anything to
-/// do. State files and exports of `settings` are left out.
+/// The cluster and the sources live on a thread of their own and wait for timers alone, which the runtime moves on when
+/// nobody has anything to do. This thread carries their steps out in the order in which they come, and nothing of it
+/// goes back: how far it lags behind makes no difference. State files and exports of `settings` are left out.
 pub fn play(
-    shape: Shape,
-    scenario: Scenario,
-    settings: &Settings,
-    duration: Duration,
-    observe: impl FnMut(&Report),
-) -> Result<(), PlayError> {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.map_err(PlayError::Runtime)?;
-    runtime.block_on(follow(shape, scenario, settings, duration, observe))
-}
-
-async fn follow(
     shape: Shape,
     scenario: Scenario,
     settings: &Settings,
     duration: Duration,
     mut observe: impl FnMut(&Report),
 ) -> Result<(), PlayError> {
-    let clock = Clock::of_timers(START);
-    let cluster = Arc::new(Cluster::new(shape, scenario, clock.clone()));
-    let server = "simulated".to_owned();
-    let connection = Connection { client: cluster.client(), server, config: None };
-    let pipeline = Pipeline::new(settings.clone(), State::default());
-    let options = daemon::watch_options(&pipeline, settings, &clock, &connection);
-    let (mut ticker, changes) = Ticker::new(pipeline, settings, clock.clone());
-    let mut tasks = sources::start(&connection.client, &options, &changes)?;
-    drop(changes);
-    tasks.spawn(cluster.run());
-    let ticks = async {
-        while let Some(report) = ticker.tick().await {
-            observe(&report);
+    let mut reader = Reader::new(Pipeline::new(settings.clone(), State::default()));
+    let (steps, inbox) = mpsc::sync_channel(AHEAD);
+    thread::scope(|scope| {
+        let alive = scope.spawn(move || live(shape, scenario, settings, duration, &steps));
+        for step in inbox.into_iter().flatten() {
+            if let Some(report) = reader.carry_out(step) {
+                observe(&report);
+            }
         }
-    };
-    tokio::select! {
-        biased;
-        () = ticks => Err(PlayError::Ended),
-        () = clock.sleep(duration) => Ok(()),
-        _ = tasks.join_next() => Err(PlayError::Ended),
-    }
+        alive.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Lets the cluster live and the sources follow it, and tells the steps of the daemon.
+fn live(
+    shape: Shape,
+    scenario: Scenario,
+    settings: &Settings,
+    duration: Duration,
+    steps: &SyncSender<Vec<Step>>,
+) -> Result<(), PlayError> {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.map_err(PlayError::Runtime)?;
+    runtime.block_on(async {
+        let clock = Clock::of_timers(START);
+        let cluster = Arc::new(Cluster::new(shape, scenario, clock.clone()));
+        let server = "simulated".to_owned();
+        let connection = Connection { client: cluster.client(), server, config: None };
+        let pipeline = Pipeline::new(settings.clone(), State::default());
+        let options = daemon::watch_options(&pipeline, settings, &clock, &connection);
+        let (mut beat, changes) = Beat::new(settings.tick, clock.clone());
+        let mut tasks = sources::start(&connection.client, &options, &changes)?;
+        drop(changes);
+        tasks.spawn(cluster.run());
+        // A thread is not woken for each of the many steps between two ticks.
+        let mut waiting = Vec::new();
+        let beats = async {
+            while let Some(step) = beat.step().await {
+                let tick = matches!(step, Step::Look(_));
+                waiting.push(step);
+                // Waits without letting time pass.
+                if (tick || waiting.len() >= TOGETHER)
+                    && steps.send(std::mem::take(&mut waiting)).is_err()
+                {
+                    break;
+                }
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = beats => Err(PlayError::Ended),
+            () = clock.sleep(duration) => Ok(()),
+            _ = tasks.join_next() => Err(PlayError::Ended),
+        };
+        // Nobody is left to hear it where this fails, and they know why.
+        let _ = steps.send(waiting);
+        outcome
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::value::Value;
 /// caller's to tell, for it means nothing to some and everything to others.
 #[must_use]
 pub fn selects(selector: &Value, labels: &Labelled) -> bool {
-    holds(selector.at("matchLabels"), labels)
+    holds(selector.get("matchLabels"), labels)
         && selector.items("matchExpressions").iter().all(|e| expression(e, labels))
 }
 

@@ -11,8 +11,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::record::Labelled;
 
 /// A shared, immutable string: 16 bytes in a record, one allocation for all equal texts of one [`Interner`].
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<str>);
+
+/// Equal texts of one interner are one: most comparisons need not look at them.
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
 
 impl Text {
     /// The string itself.

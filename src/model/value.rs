@@ -24,13 +24,17 @@ impl Value {
     /// The value at a path such as `spec.selector`; [`Value::Null`] where there is none. The empty path is the value.
     #[must_use]
     pub fn at(&self, path: &str) -> &Value {
+        if path.is_empty() {
+            return self;
+        }
         path.split('.').filter(|key| !key.is_empty()).fold(self, |value, key| value.get(key))
     }
 
     /// The value of a key, which may hold dots; [`Value::Null`] where there is none.
     #[must_use]
     pub fn get(&self, key: &str) -> &Value {
-        self.entries("").iter().find(|(k, _)| k == key).map_or(&NULL, |(_, value)| value)
+        let Value::Map(entries) = self else { return &NULL };
+        entries.iter().find(|(k, _)| k == key).map_or(&NULL, |(_, value)| value)
     }
 
     /// Whether there is anything at a path.

@@ -42,13 +42,14 @@ const CLEAR_TICKS: u32 = 2;
 
 impl Findings {
     /// Takes in what a signal sees at this tick, and says what opened and what closed. With `impatient`, a state whose
-    /// start the API does not tell counts at once: for a single look there is no second one.
+    /// start the API does not tell counts at once: for a single look there is no second one. `is_there` says whether what
+    /// labels name is there: what is about the gone is over at once.
     pub(super) fn update(
         &mut self,
         signal: &Signal,
         verdicts: &[Verdict],
-        now: Time,
-        impatient: bool,
+        (now, impatient): (Time, bool),
+        is_there: impl Fn(&Labels) -> bool,
     ) -> Vec<Notice> {
         let mut notices = Vec::new();
         for (_, track) in self.tracks.range_mut(first(signal.name)..).take_while(of(signal.name)) {
@@ -78,8 +79,12 @@ impl Findings {
             }
         }
         let tracks = self.tracks.range(first(signal.name)..);
+        let is_over = |key: &Key, track: &Track| {
+            let clear = if track.told.is_some() { CLEAR_TICKS } else { 1 };
+            track.missed >= clear || track.missed > 0 && !is_there(&key.labels)
+        };
         let over: Vec<Key> = (tracks.take_while(of(signal.name)))
-            .filter(|(_, t)| t.missed >= if t.told.is_some() { CLEAR_TICKS } else { 1 })
+            .filter(|(key, track)| is_over(key, track))
             .map(|(key, _)| key.clone())
             .collect();
         let told = over.iter().filter_map(|key| self.tracks.remove(key)?.told);
@@ -189,7 +194,9 @@ mod tests {
     fn a_state_is_told_once_when_it_has_held_for_its_dwell() {
         let mut findings = Findings::default();
         let told: Vec<usize> = (0..8)
-            .map(|i| opened(&findings.update(&SIGNAL, &[verdict(None)], at(i * 15), false)))
+            .map(|i| {
+                opened(&findings.update(&SIGNAL, &[verdict(None)], (at(i * 15), false), |_| true))
+            })
             .collect();
         assert_eq!(told, [0, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(findings.open(SIGNAL.name).count(), 1);
@@ -198,26 +205,35 @@ mod tests {
     #[test]
     fn the_servers_time_counts_where_there_is_one() {
         let mut findings = Findings::default();
-        let notices = findings.update(&SIGNAL, &[verdict(Some(at(900)))], at(1000), false);
+        let notices =
+            findings.update(&SIGNAL, &[verdict(Some(at(900)))], (at(1000), false), |_| true);
         assert_eq!(opened(&notices), 1);
         assert_eq!(findings.open(SIGNAL.name).next().unwrap().since, at(900));
     }
 
     #[test]
     fn a_single_look_tells_what_has_no_start_at_once() {
-        let notices = Findings::default().update(&SIGNAL, &[verdict(None)], at(1000), true);
+        let notices =
+            Findings::default().update(&SIGNAL, &[verdict(None)], (at(1000), true), |_| true);
         assert_eq!(opened(&notices), 1);
     }
 
     #[test]
     fn a_state_is_over_after_two_ticks_without_it() {
         let mut findings = Findings::default();
-        findings.update(&SIGNAL, &[verdict(Some(at(0)))], at(100), false);
-        assert!(findings.update(&SIGNAL, &[], at(115), false).is_empty());
-        findings.update(&SIGNAL, &[verdict(Some(at(0)))], at(130), false);
-        assert!(findings.update(&SIGNAL, &[], at(145), false).is_empty());
-        let notices = findings.update(&SIGNAL, &[], at(160), false);
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], (at(100), false), |_| true);
+        assert!(findings.update(&SIGNAL, &[], (at(115), false), |_| true).is_empty());
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], (at(130), false), |_| true);
+        assert!(findings.update(&SIGNAL, &[], (at(145), false), |_| true).is_empty());
+        let notices = findings.update(&SIGNAL, &[], (at(160), false), |_| true);
         assert!(matches!(&notices[..], [Notice::FindingClosed(f)] if f.since == at(0)));
         assert_eq!(findings.open(SIGNAL.name).count(), 0);
+    }
+    #[test]
+    fn what_is_about_the_gone_is_over_at_once() {
+        let mut findings = Findings::default();
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], (at(100), false), |_| true);
+        let notices = findings.update(&SIGNAL, &[], (at(115), false), |_| false);
+        assert!(matches!(&notices[..], [Notice::FindingClosed(_)]));
     }
 }

@@ -16,8 +16,8 @@ use crate::model::world::Extract;
 pub(super) struct Memory(Vec<Option<Memo>>);
 
 #[derive(Debug)]
-struct Memo {
-    said: Said,
+pub(super) struct Memo {
+    pub(super) said: Said,
     basis: Basis,
 }
 
@@ -62,7 +62,7 @@ impl Memory {
     }
 
     /// What the signal at this place says of the view; nothing of one that is not read from the world.
-    pub(super) fn said(&mut self, place: usize, signal: &Signal, view: &View<'_>) -> Option<&Said> {
+    pub(super) fn said(&mut self, place: usize, signal: &Signal, view: &View<'_>) -> Option<&Memo> {
         if self.0.len() <= place {
             self.0.resize_with(place + 1, || None);
         }
@@ -71,7 +71,14 @@ impl Memory {
             let (basis, said) = Basis::of(view, || read(signal, view));
             *memo = said.map(|said| Memo { said, basis });
         }
-        memo.as_ref().map(|memo| &memo.said)
+        memo.as_ref()
+    }
+}
+
+impl Memo {
+    /// Whether the signal asks how sources are doing, and so judges by itself what it can see.
+    pub(super) fn asks_sources(&self) -> bool {
+        self.basis.extract.is_none()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::layers;
 use crate::model::finding::Finding;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::reading::{Readings, SeriesKey};
+use crate::model::reading::{Labels, Readings, SeriesKey};
 use crate::model::record::{Object, Time};
 use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
 use crate::model::signal::{Observation, Profile, Read, Signal};
@@ -253,10 +253,16 @@ impl Pipeline {
         view: &View<'_>,
         notices: &mut Vec<Notice>,
     ) -> Series {
-        match self.memory.said(place, signal, view) {
-            Some(Said::Verdicts(verdicts)) => {
+        let doubt = !self.impatient && sight::in_doubt(signal, view.world, view.at());
+        let memo = self.memory.said(place, signal, view);
+        match memo.map(|memo| (&memo.said, memo.asks_sources())) {
+            Some((Said::Verdicts(verdicts), asks_sources)) => {
                 let findings = &mut self.state.findings;
-                notices.extend(findings.update(signal, verdicts, view.at(), self.impatient));
+                if asks_sources || !doubt {
+                    let at = (view.at(), self.impatient);
+                    let is_there = |labels: &Labels| view.is_about_something(signal, labels);
+                    notices.extend(findings.update(signal, verdicts, at, is_there));
+                }
                 let mut counts = BTreeMap::new();
                 for finding in findings.open(signal.name) {
                     *counts.entry(finding.labels.clone()).or_insert(0_u64) += 1;
@@ -267,7 +273,7 @@ impl Pipeline {
                 }
                 Series::Values(readings.into_sorted())
             }
-            Some(Said::Readings(readings)) => Series::Values(readings.clone()),
+            Some((Said::Readings(readings), _)) => Series::Values(readings.clone()),
             None => self.totals_of(signal),
         }
     }

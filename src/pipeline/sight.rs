@@ -44,6 +44,21 @@ fn blindness(source: &SourceStatus, now: Time) -> Option<Availability> {
     }
 }
 
+/// Whether what a signal says may be due to what can't be seen for the moment: a kind that it reads has yet to be listed,
+/// or its source has failed, not long enough ago for the layers to read without it.
+#[must_use]
+pub(super) fn in_doubt(signal: &Signal, world: &World, now: Time) -> bool {
+    signal.needs.iter().chain(signal.uses).filter(|kind| !kind.is_opt_in()).any(|kind| {
+        let Some(source) = world.source_ref(*kind) else { return true };
+        let failing = source.failing_since.map(|since| now.duration_since(since));
+        match source.availability {
+            Availability::Served | Availability::Absent | Availability::Disabled => false,
+            Availability::Syncing => true,
+            _ => failing.is_none_or(|d| d <= STALE_AFTER),
+        }
+    })
+}
+
 /// Whether every source of these kinds has synced or can't be expected to, and at least one has.
 #[must_use]
 pub(super) fn ready(kinds: &[Kind], world: &World) -> bool {

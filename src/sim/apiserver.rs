@@ -48,7 +48,7 @@ pub(crate) fn readyz(sim: &Simulation) -> (u16, String) {
 pub(crate) fn metrics(sim: &Simulation) -> String {
     let mut text = String::new();
     let kinds = SERVED[..Kind::COUNT].iter();
-    let all: usize = kinds.map(|served| sim.store.list(served.kind, None).count()).sum();
+    let all: usize = kinds.map(|served| sim.store.count(served.kind)).sum();
     let size = BYTES_AT_LEAST + all * BYTES_EACH;
     let busy = load::at(sim.chance, "kube-apiserver", sim.now);
     let (reading, writing) = ((12.0 * busy).round(), (4.0 * busy).round());

@@ -82,7 +82,14 @@ impl Cluster {
     /// The API server.
     #[must_use]
     pub fn service(&self) -> ApiServer {
-        ApiServer::new(Arc::clone(&self.shared))
+        self.server(0)
+    }
+
+    /// One of several API servers, as a control plane of high availability has them: they show the same cluster, and
+    /// each has troubles of its own.
+    #[must_use]
+    pub fn server(&self, number: usize) -> ApiServer {
+        ApiServer::new(Arc::clone(&self.shared), number)
     }
 
     /// A client of the API server. Needs a Tokio runtime, as kube's client does.

@@ -106,6 +106,8 @@ pub(crate) struct Recorder {
     buckets: BTreeMap<(Actor, String), Bucket>,
     similar: BTreeMap<Identity, Similar>,
     named: u64,
+    /// Events that clients have written.
+    foreign: BTreeSet<Key>,
 }
 
 impl Recorder {
@@ -146,6 +148,12 @@ impl Recorder {
             }
             None => self.begin(store, queue, now, note, identity, combined),
         }
+    }
+
+    /// Has an event that a client wrote expire as others do.
+    pub(crate) fn adopt(&mut self, queue: &mut Queue<Task>, now: Moment, key: &Key) {
+        self.foreign.insert(key.clone());
+        queue.push(now + TTL, Task::Expire(key.clone()));
     }
 
     fn begin(
@@ -224,7 +232,12 @@ impl Recorder {
         now: Moment,
         key: &Key,
     ) {
-        let Some(identity) = self.identities.get(key) else { return };
+        let Some(identity) = self.identities.get(key) else {
+            if self.foreign.remove(key) {
+                store.remove(Kind::Event, key);
+            }
+            return;
+        };
         let current = self.series.get(identity).filter(|s| s.event == *key);
         if let Some(series) = current
             && series.written + TTL > now
@@ -423,6 +436,19 @@ mod tests {
             bench.record(n * MINUTE, Actor::Scheduler, "no");
         }
         assert_eq!(bench.events()[0].int("series/count"), 32, "refreshed after half an hour");
+    }
+
+    #[test]
+    fn events_of_clients_expire_too() {
+        let mut bench = Bench::new();
+        bench.record(0, kubelet(), "ours");
+        let key = Key::of(&bench.events()[0]);
+        let (mut queue, mut other) = (Queue::new(), Recorder::default());
+        other.adopt(&mut queue, 0, &key);
+        assert!(queue.pop(TTL - 1).is_none());
+        let Some((at, Task::Expire(due))) = queue.pop(TTL) else { panic!("nothing is due") };
+        other.expire(&mut bench.store, &mut queue, at, &due);
+        assert!(bench.events().is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::chance::Chance;
 use super::fields::{Fields, controller};
@@ -41,7 +41,10 @@ impl Ord for Key {
         if self.ns == other.ns {
             return self.name.cmp(&other.name);
         }
-        self.ns.bytes().chain([b'/']).cmp(other.ns.bytes().chain([b'/']))
+        let (a, b) = (self.ns.as_bytes(), other.ns.as_bytes());
+        let both = a.len().min(b.len());
+        let end = |ns: &[u8]| ns.get(both).copied().unwrap_or(b'/');
+        a[..both].cmp(&b[..both]).then_with(|| end(a).cmp(&end(b))).then(a.len().cmp(&b.len()))
     }
 }
 
@@ -159,6 +162,11 @@ impl Store {
         objects.take_while(move |(key, _)| ns.is_none_or(|ns| key.ns == ns))
     }
 
+    /// How many objects of a kind there are.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.tables[kind as usize].objects.len()
+    }
+
     /// Changes of a kind after `version`, oldest first; `None` if some of them are forgotten.
     pub(crate) fn since(&self, kind: Kind, version: u64) -> Option<impl Iterator<Item = &Change>> {
         let table = &self.tables[kind as usize];
@@ -166,6 +174,17 @@ impl Store {
             let start = table.log.partition_point(|c| c.version <= version);
             table.log.range(start..)
         })
+    }
+
+    /// The version so many changes of a kind before another, as far back as is remembered.
+    pub(crate) fn before(&self, kind: Kind, version: u64, changes: usize) -> u64 {
+        let table = &self.tables[kind as usize];
+        let known = table.log.partition_point(|c| c.version <= version);
+        match known.checked_sub(changes) {
+            _ if changes == 0 => version,
+            Some(place @ 1..) => table.log[place - 1].version,
+            _ => table.forgotten.min(version),
+        }
     }
 
     /// All objects of a kind as they were at a version, ordered by namespace and name; `None` if that is forgotten.
@@ -257,6 +276,34 @@ impl Store {
         true
     }
 
+    /// Changes an object's status alone. The edit is shown nothing else of the object, so that what changes nothing, as
+    /// most looks do, costs no copy of the rest. Tells whether something changed.
+    pub(crate) fn update_status(
+        &mut self,
+        kind: Kind,
+        key: &Key,
+        edit: impl FnOnce(&mut Value),
+    ) -> bool {
+        const STATUS: &str = "status";
+        let Some(before) = self.get(kind, key).cloned() else { return false };
+        let mut shown = Value::Object(Map::new());
+        if let Some(status) = before.get(STATUS) {
+            shown[STATUS] = status.clone();
+        }
+        edit(&mut shown);
+        debug_assert!(shown.as_object().is_some_and(|o| o.keys().all(|k| k == STATUS)));
+        if shown.get(STATUS) == before.get(STATUS) {
+            return false;
+        }
+        let rest = before.as_object().into_iter().flatten().filter(|(name, _)| *name != STATUS);
+        let mut after: Map<String, Value> = rest.map(|(n, v)| (n.clone(), v.clone())).collect();
+        if let Some(status) = shown.get_mut(STATUS) {
+            after.insert(STATUS.to_owned(), status.take());
+        }
+        self.write(kind, key, Value::Object(after), Verb::Modified);
+        true
+    }
+
     /// Removes an object; watchers get its last state under a new version, as from a real server.
     pub(crate) fn remove(&mut self, kind: Kind, key: &Key) -> Option<Arc<Value>> {
         let before = self.tables[kind as usize].objects.remove(key)?;
@@ -327,6 +374,22 @@ mod tests {
         let version = store.version();
         assert!(!store.update(Kind::Pod, &key, |p| p.put("spec/x", json!(1))));
         assert_eq!(store.version(), version);
+    }
+
+    #[test]
+    fn a_status_changes_alone_and_only_where_it_differs() {
+        let mut store = store(10);
+        let key = store.create(Kind::Pod, pod("p"), 0);
+        let put = |phase: &'static str| move |p: &mut Value| p.put("status/phase", json!(phase));
+        assert!(store.update_status(Kind::Pod, &key, put("Running")));
+        let version = store.version();
+        assert!(!store.update_status(Kind::Pod, &key, put("Running")));
+        assert_eq!(store.version(), version);
+        let held = store.get(Kind::Pod, &key).expect("the pod");
+        assert_eq!((held.int("spec/x"), held.text("status/phase")), (1, "Running"));
+        assert_eq!(held.text("metadata/resourceVersion"), version.to_string());
+        assert!(store.update_status(Kind::Pod, &key, |p| p.drop_field("status")));
+        assert!(!store.update_status(Kind::Pod, &Key::new("a", "none"), put("Running")));
     }
 
     #[test]

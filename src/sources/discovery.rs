@@ -82,25 +82,44 @@ pub(super) fn resource(group: &str, version: &str, kind: &str, plural: &str) -> 
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
 }
 
+/// The last answer that told everything, and what it told: most answers are the same, and need not be read again.
+#[derive(Debug)]
+pub(super) struct Known {
+    text: String,
+    served: Served,
+}
+
 /// Asks what is served of the groups of these kinds.
-pub(super) async fn discover(client: &Client, kinds: &[Kind]) -> Result<Served, Failure> {
-    match get::<Document>(client, "/apis", AGGREGATED).await? {
-        Document { items: Some(groups), .. } => Ok(aggregated(groups)),
+pub(super) async fn discover(
+    client: &Client,
+    kinds: &[Kind],
+    known: &mut Option<Known>,
+) -> Result<Served, Failure> {
+    let text = get(client, "/apis", AGGREGATED).await?;
+    if let Some(known) = known.as_ref().filter(|known| known.text == text) {
+        return Ok(known.served.clone());
+    }
+    match read(&text)? {
+        Document { items: Some(groups), .. } => {
+            let served = aggregated(groups);
+            *known = Some(Known { text, served: served.clone() });
+            Ok(served)
+        }
         Document { groups: Some(groups), .. } => by_group(client, groups, kinds).await,
         _ => Err(Failure::unreachable("the answer of /apis is no list of groups")),
     }
 }
 
-async fn get<T: for<'de> Deserialize<'de>>(
-    client: &Client,
-    path: &str,
-    accept: &str,
-) -> Result<T, Failure> {
+async fn get(client: &Client, path: &str, accept: &str) -> Result<String, Failure> {
     let request = Request::get(path)
         .header(ACCEPT, accept)
         .body(Vec::new())
         .map_err(|e| Failure::unreachable(&e.to_string()))?;
-    client.request(request).await.map_err(|e| Failure::from(&e))
+    client.request_text(request).await.map_err(|e| Failure::from(&e))
+}
+
+fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|e| Failure::from(&kube::Error::SerdeError(e)))
 }
 
 fn aggregated(groups: Vec<Group>) -> Served {
@@ -135,7 +154,8 @@ async fn by_group(
                 continue;
             }
             let path = format!("/apis/{}/{}", group.name, version.version);
-            let rows = match get::<OldResources>(client, &path, "application/json").await {
+            let answer = get(client, &path, "application/json").await;
+            let rows = match answer.and_then(|text| read::<OldResources>(&text)) {
                 Ok(list) => list.resources,
                 Err(failure) if failure.is_standing() => Vec::new(),
                 // An aggregated API whose server is away: announced, and nothing more is known.

@@ -28,7 +28,7 @@ pub async fn list_once(
     out: mpsc::Sender<Vec<Delta>>,
 ) -> Result<(), PrometheusError> {
     // An API server that does not say what it serves is asked for each kind.
-    let served = discovery::discover(&client, &options.kinds).await.ok();
+    let served = discovery::discover(&client, &options.kinds, &mut None).await.ok();
     super::endpoint::once(&client, &options, &out).await?;
     futures::stream::iter(options.kinds.into_iter().filter(|k| k.is_resource()))
         .for_each_concurrent(4, |kind| list(&client, kind, served.as_ref(), &out))

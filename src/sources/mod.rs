@@ -9,6 +9,7 @@ mod discovery;
 mod endpoint;
 mod exposition;
 mod failure;
+mod hearing;
 mod list;
 mod poll;
 mod raw;

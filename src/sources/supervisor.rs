@@ -58,8 +58,9 @@ pub(super) async fn supervise(
     let mut followers = JoinSet::new();
     let mut running: BTreeMap<Kind, (Plan, Option<AbortHandle>)> = BTreeMap::new();
     let mut served = None;
+    let mut known = None;
     loop {
-        let asked = discovery::discover(&client, &options.kinds);
+        let asked = discovery::discover(&client, &options.kinds, &mut known);
         // What was known stands; the followers tell what is wrong with the API server.
         match tokio::time::timeout(options.list_patience, asked).await {
             Ok(Ok(now)) => served = Some(now),

@@ -15,6 +15,7 @@ use tracing::debug;
 use super::discovery::resource;
 use super::endpoint::{KubeletAccess, PrometheusOptions};
 use super::failure::Failure;
+use super::hearing::Hearing;
 use super::raw::{self, Raw};
 use crate::model::kind::{Kind, Origin};
 use crate::model::record::Time;
@@ -35,6 +36,10 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// How long a watch runs before it is begun anew. Rights are checked only then, so it bounds how long a removed right
 /// goes unnoticed.
 const WATCH_SECONDS: u32 = 120;
+
+/// After how long a watch of which nothing was heard, neither a bookmark nor its end, is taken to be stuck: what sits
+/// between us and the server may keep a connection that leads nowhere.
+const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 
 /// What nobody needs of events: the steps of every healthy pod, and elections.
 pub(super) const EVENT_SELECTOR: &str = "reason!=Pulled,reason!=Pulling,reason!=Created,reason!=Started,\
@@ -106,8 +111,10 @@ pub(super) async fn follow(
     options: WatchOptions,
     out: mpsc::Sender<Vec<Delta>>,
 ) {
+    let (client, hearing) = Hearing::of(client);
     let follower = Follower {
         kind,
+        hearing,
         apis: apis(&client, kind, &api),
         metadata: Api::all_with(client, &api),
         api: 0,
@@ -122,6 +129,7 @@ pub(super) async fn follow(
 
 struct Follower {
     kind: Kind,
+    hearing: Hearing,
     apis: Vec<Api<Raw>>,
     /// The same kind, for those of which only metadata is read.
     metadata: Api<PartialObjectMeta<Raw>>,
@@ -196,6 +204,10 @@ impl Follower {
                 }
                 // No news and no error: the transport's pings say that the server is there.
                 if !listing {
+                    if self.hearing.silence() > SILENCE {
+                        let why = "the watch says nothing, not even that it ends";
+                        return End::Anew(Some(Failure::unreachable(why)));
+                    }
                     failing = false;
                     if !self.alive().await {
                         return End::Closed;

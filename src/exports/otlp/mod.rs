@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use opentelemetry::KeyValue;
 use opentelemetry::logs::{Logger, LoggerProvider};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::{SdkLogger, SdkLoggerProvider};
+use opentelemetry_sdk::logs::{LogExporter, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use thiserror::Error;
 use tokio::task::JoinHandle;
@@ -80,21 +80,31 @@ impl Otlp {
         signals: &[&'static Signal],
         figures: Arc<OtlpFigures>,
     ) -> Result<Self, OtlpError> {
+        let mut otlp = Self::through(transport::logs(settings)?, settings.queue, about, figures);
+        if settings.metrics {
+            let metrics = metrics::start(settings, resource(about), signals, &otlp.latest)?;
+            otlp.metrics = Some(metrics);
+        }
+        Ok(otlp)
+    }
+
+    /// Sends events alone, through this exporter, at most `bound` of which wait. Must be called within a runtime.
+    pub fn through(
+        mut exporter: impl LogExporter + 'static,
+        bound: usize,
+        about: &ResourceInfo,
+        figures: Arc<OtlpFigures>,
+    ) -> Self {
         let resource = resource(about);
-        let queue = queue::Queue::new(settings.queue, figures);
-        let mut exporter = transport::logs(settings)?;
-        opentelemetry_sdk::logs::LogExporter::set_resource(&mut exporter, &resource);
+        let queue = queue::Queue::new(bound, figures);
+        exporter.set_resource(&resource);
         let sender = tokio::spawn(queue.clone().send(exporter));
         let logs = SdkLoggerProvider::builder()
-            .with_resource(resource.clone())
+            .with_resource(resource)
             .with_log_processor(queue.clone())
             .build();
         let latest = Arc::new(ArcSwapOption::empty());
-        let metrics = match settings.metrics {
-            true => Some(metrics::start(settings, resource, signals, &latest)?),
-            false => None,
-        };
-        Ok(Self { logger: logs.logger(NAME), _logs: logs, metrics, latest, queue, sender })
+        Self { logger: logs.logger(NAME), _logs: logs, metrics: None, latest, queue, sender }
     }
 
     /// Queues what opened, changed or closed, and makes the report the one that metrics are read from. Never waits.

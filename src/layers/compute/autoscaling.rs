@@ -5,11 +5,11 @@ use crate::labels;
 use crate::model::finding::{Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Event, Object, Resource, Status, Time};
+use crate::model::record::{Event, Object, Pod, Resource, Status, Time};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
-use crate::model::view::{STILL_SPEAKS, View};
+use crate::model::view::View;
 
 pub(super) static HPA: Signal = Signal {
     block: "S2.16",
@@ -160,12 +160,13 @@ fn supply(view: &View<'_>, out: &mut Verdicts) {
             out.push(verdict.since(c.since).dwell(120));
         }
     }
-    let waits = view
-        .counted_pods()
-        .any(|(pod, _)| pod.condition("PodScheduled").is_some_and(|c| c.status == Status::False));
+    let waits =
+        |pod: &Pod| pod.condition("PodScheduled").is_some_and(|c| c.status == Status::False);
+    if !view.counted_pods().any(|(pod, _)| waits(pod)) {
+        return;
+    }
     let newest = |reasons: &[&str]| {
-        let from = view.now() - STILL_SPEAKS;
-        let told = |e: &&Event| reasons.contains(&e.reason.as_str()) && e.last >= from;
+        let told = |e: &&Event| reasons.contains(&e.reason.as_str()) && view.still_speaks(e);
         view.world.events.iter().filter(told).max_by_key(|e| (e.last, e.meta.uid))
     };
     let reports = [
@@ -174,7 +175,7 @@ fn supply(view: &View<'_>, out: &mut Verdicts) {
         ("karpenter", "scale_up_failed", &["InsufficientCapacityError"][..]),
     ];
     for (source, reason, events) in reports {
-        if let Some(event) = newest(events).filter(|_| waits) {
+        if let Some(event) = newest(events) {
             let told = format!("nodes do not come while pods wait: {}", event.note);
             let labels = labels![source, reason];
             let verdict = Verdict::new(Subject::cluster(), labels, reason, told);

@@ -8,7 +8,7 @@ use super::group::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Container, ContainerState, Event, Phase, Pod, Role, Status};
+use crate::model::record::{Container, ContainerState, Event, Phase, Pod, Role, Status, Time};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::{STANDALONE, WorkloadRef};
 use crate::model::tally::Tallies;
@@ -150,13 +150,16 @@ struct Count<'a> {
 }
 
 fn unready(view: &View<'_>, out: &mut Verdicts) {
-    let mut counts: BTreeMap<WorkloadRef, Count<'_>> = BTreeMap::new();
-    for (pod, workload) in view.counted_pods().filter(|(pod, _)| pod.phase == Phase::Running) {
-        let count = counts.entry(workload.clone()).or_default();
-        count.running += 1;
-        if is_unready(view, pod) {
-            count.unready.push(pod);
-        }
+    let running = || view.counted_pods().filter(|(pod, _)| pod.phase == Phase::Running);
+    let mut counts: BTreeMap<&WorkloadRef, Count<'_>> = BTreeMap::new();
+    for (pod, workload) in running().filter(|(pod, _)| is_unready(view, pod)) {
+        counts.entry(workload).or_default().unready.push(pod);
+    }
+    if counts.is_empty() {
+        return;
+    }
+    for (_, workload) in running() {
+        counts.entry(workload).and_modify(|count| count.running += 1);
     }
     for (workload, count) in counts {
         let (unready, running) = (count.unready.len() as u32, count.running);
@@ -170,7 +173,7 @@ fn unready(view: &View<'_>, out: &mut Verdicts) {
                 .filter(|e| e.reason == "Unhealthy")
                 .last();
         let reason = if report.is_some() { "probe" } else { "unknown" };
-        let since = count.unready.iter().filter_map(|p| p.condition("Ready")?.since).min();
+        let since = count.unready.iter().copied().filter_map(unready_since).min();
         let words = report.map_or(String::new(), |e| format!(": {}", e.note.trim()));
         out.push(Verdict {
             subject: workload.subject(),
@@ -187,16 +190,29 @@ fn unready(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
+/// Since when a pod's containers have all run and it has not been ready: in a crash loop they run now and then.
+fn unready_since(pod: &Pod) -> Option<Time> {
+    let mains = pod.containers.iter().filter(|c| c.role == Role::Main);
+    let started = mains.filter_map(|c| match c.state {
+        ContainerState::Running { since } => since,
+        _ => None,
+    });
+    let unready = pod.condition("Ready")?.since?;
+    Some(started.fold(unready, Time::max))
+}
+
 /// Whether a pod's containers all run and it is not ready all the same, on a node that is. A container that waits or
 /// has ended is told by other signals, a node that is lost by its own.
 fn is_unready(view: &View<'_>, pod: &Pod) -> bool {
     // One whose startup probe still waits is not late yet: the kubelet ends it when it is.
     let runs = |c: &Container| c.started && matches!(c.state, ContainerState::Running { .. });
-    let all_run = pod.containers.iter().filter(|c| c.role == Role::Main).all(runs);
-    let node = view.world.nodes.get("", &pod.node).and_then(|n| n.condition("Ready"));
-    all_run
-        && pod.condition("Ready").is_some_and(|c| c.status == Status::False)
-        && node.is_none_or(|ready| ready.status == Status::True)
+    let on_a_ready_node = || {
+        let node = view.world.nodes.get("", &pod.node).and_then(|n| n.condition("Ready"));
+        node.is_none_or(|ready| ready.status == Status::True)
+    };
+    pod.condition("Ready").is_some_and(|c| c.status == Status::False)
+        && pod.containers.iter().filter(|c| c.role == Role::Main).all(runs)
+        && on_a_ready_node()
 }
 
 #[cfg(test)]
@@ -284,6 +300,17 @@ mod tests {
         let note = "Readiness probe failed: timeout";
         let report = Object::Event(Box::new(event(Kind::Pod, "web-1", "Unhealthy", note)));
         world(pods.chain([Object::Node(Box::new(n1)), report]))
+    }
+
+    #[test]
+    fn a_container_that_has_just_been_started_is_given_its_time() {
+        let pod = |started: i64| Pod {
+            conditions: [condition("Ready", Status::False, "", 900)].into(),
+            containers: [container(ContainerState::Running { since: Some(ago(started)) })].into(),
+            ..pod("web-1")
+        };
+        assert_eq!(unready_since(&pod(10)), Some(ago(10)));
+        assert_eq!(unready_since(&pod(2000)), Some(ago(900)));
     }
 
     #[test]

@@ -122,10 +122,14 @@ fn by_namespace<'a>(view: &'a View<'_>) -> BTreeMap<&'a Text, Vec<&'a Resource>>
     found
 }
 
-fn pods<'a>(view: &'a View<'_>) -> BTreeMap<&'a Text, Vec<&'a Pod>> {
-    let mut found: BTreeMap<&Text, Vec<&Pod>> = BTreeMap::new();
+/// The counted pods of each namespace: they come in its order.
+fn pods<'a>(view: &'a View<'_>) -> Vec<(&'a Text, Vec<&'a Pod>)> {
+    let mut found: Vec<(&Text, Vec<&Pod>)> = Vec::new();
     for (pod, _) in view.counted_pods() {
-        found.entry(&pod.meta.namespace).or_default().push(pod);
+        match found.last_mut() {
+            Some((namespace, pods)) if **namespace == pod.meta.namespace => pods.push(pod),
+            _ => found.push((&pod.meta.namespace, vec![pod])),
+        }
     }
     found
 }
@@ -138,11 +142,10 @@ fn selected(view: &View<'_>, out: &mut Readings) {
     for (namespace, pods) in pods(view) {
         let own = policies.get(namespace).map_or(&[][..], Vec::as_slice);
         for way in &WAYS {
-            let about: Vec<_> = own.iter().filter(|p| isolates(p, way)).collect();
+            let about = own.iter().filter(|p| isolates(p, way));
+            let about: Vec<_> = about.map(|p| p.body.at("spec.podSelector")).collect();
             let covered = |pod: &&&Pod| {
-                about
-                    .iter()
-                    .any(|p| selector::selects(p.body.at("spec.podSelector"), &pod.meta.labels))
+                about.iter().any(|wanted| selector::selects(wanted, &pod.meta.labels))
             };
             let count = pods.iter().filter(covered).count();
             out.push_ratio(labels![namespace, way.word], count as u64, pods.len() as u64);
@@ -160,9 +163,9 @@ fn default_deny(view: &View<'_>, out: &mut Readings) {
         let denies = |policy: &&Resource| {
             selects_all(policy) && isolates(policy, way) && policy.body.items(way.rules).is_empty()
         };
-        let denied = namespaces
-            .keys()
-            .filter(|namespace| policies.get(*namespace).is_some_and(|own| own.iter().any(denies)));
+        let denied = namespaces.iter().filter(|(namespace, _)| {
+            policies.get(*namespace).is_some_and(|own| own.iter().any(denies))
+        });
         let denied = denied.count() as u64;
         out.push_ratio(labels![way.word], denied, namespaces.len() as u64);
     }
@@ -170,10 +173,7 @@ fn default_deny(view: &View<'_>, out: &mut Readings) {
 
 fn orphans(view: &View<'_>, out: &mut Verdicts) {
     for (namespace, policies) in by_namespace(view) {
-        let templates = || {
-            let own = view.top_workloads().filter(|w| w.meta.namespace == *namespace);
-            own.filter_map(|w| w.template.as_ref())
-        };
+        let templates = || view.workloads_in(namespace).filter_map(|w| w.template.as_ref());
         // In an empty namespace there is nothing to cover yet.
         if view.pods_in(namespace).next().is_none() && templates().next().is_none() {
             continue;

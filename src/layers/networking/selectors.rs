@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use hashbrown::HashMap;
-
 use super::services::selects;
 use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
@@ -63,17 +61,14 @@ const LATELY: i64 = 600;
 
 fn orphans(view: &View<'_>, out: &mut Verdicts) {
     let mut referenced: Option<BTreeSet<(Text, Text)>> = None;
-    let by_namespace = workloads(view);
     // What an operator makes has the selector that the operator gives it, with or without pods.
     let own = |s: &&Resource| selects(s) && s.meta.owner.is_none();
     for service in view.resources(Kind::Service).filter(own) {
         let meta = &service.meta;
-        let near = by_namespace.get(&meta.namespace).map_or(&[][..], Vec::as_slice);
         let wanted = service.body.at("spec.selector");
-        let chosen = |w: &&&Workload| {
-            w.template.as_ref().is_some_and(|t| selector::holds(wanted, &t.labels))
-        };
-        let workloads: Vec<&Workload> = near.iter().filter(chosen).copied().collect();
+        let chosen =
+            |w: &&Workload| w.template.as_ref().is_some_and(|t| selector::holds(wanted, &t.labels));
+        let workloads: Vec<&Workload> = view.workloads_in(&meta.namespace).filter(chosen).collect();
         let nothing = workloads.is_empty() && view.selected_pods(service).next().is_none();
         let (reason, message) = if nothing {
             let labels = words(service);
@@ -94,15 +89,6 @@ fn orphans(view: &View<'_>, out: &mut Verdicts) {
             None => verdict,
         });
     }
-}
-
-/// The workloads of each namespace: to look for those of every Service among all would cost the product of both.
-fn workloads<'a>(view: &'a View<'_>) -> HashMap<&'a Text, Vec<&'a Workload>> {
-    let mut found: HashMap<&Text, Vec<&Workload>> = HashMap::new();
-    for workload in view.top_workloads() {
-        found.entry(&workload.meta.namespace).or_default().push(workload);
-    }
-    found
 }
 
 /// A target port by name that no container of the workloads has.

@@ -5,7 +5,7 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Pod, Resource, Strategy, Time, Workload};
+use crate::model::record::{Pod, Resource, Status, Strategy, Time, Workload};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::view::{View, roll_up};
@@ -102,7 +102,7 @@ pub(super) fn outage(view: &View<'_>, service: &Resource) -> Option<Outage> {
     let draining = !view.endpoints(namespace, name).draining.is_empty();
     Some(Outage {
         reason: if draining { "serving_only" } else { "no_ready" },
-        since: lasting(view, pods.iter().map(|pod| changed(pod)).max(), dwell),
+        since: lasting(view, since(&pods), dwell),
         dwell,
         pods: pods.len(),
     })
@@ -121,6 +121,16 @@ fn scaled_up(view: &View<'_>, workload: &Workload, pods: &[&Pod]) -> bool {
 /// what kubestrata has seen itself is the better witness.
 pub(super) fn lasting(view: &View<'_>, since: Option<Time>, dwell: i64) -> Option<Time> {
     since.filter(|since| view.age_seconds(*since) >= dwell)
+}
+
+/// Since when no pod is ready. Where one says that it is, its endpoints know better than it, or are behind: when that
+/// began nobody tells.
+fn since(pods: &[&Pod]) -> Option<Time> {
+    let ready = |pod: &&Pod| pod.condition("Ready").is_some_and(|c| c.status == Status::True);
+    if pods.iter().any(ready) {
+        return None;
+    }
+    pods.iter().map(|pod| changed(pod)).max()
 }
 
 /// When the pod's readiness last changed.
@@ -164,7 +174,7 @@ mod tests {
         condition, deployment, judge, meta, objects, pod_of, readings, reasons, resource, service,
         slice, world,
     };
-    use crate::model::record::{Endpoint, Manager, Meta, Object, Slice, Status};
+    use crate::model::record::{Endpoint, Manager, Meta, Object, Slice};
 
     fn unready(app: &str) -> Pod {
         let ready = condition("Ready", Status::False, "ContainersNotReady", 90);
@@ -179,6 +189,19 @@ mod tests {
             ..Endpoint::default()
         };
         Slice { endpoints: [endpoint].into(), ..slice(service, &[]) }
+    }
+
+    #[test]
+    fn a_pod_that_is_ready_does_not_tell_since_when_it_does_not_serve() {
+        let unready = unready("web");
+        let ready = unready
+            .conditions
+            .iter()
+            .cloned()
+            .map(|c| crate::model::record::Condition { status: Status::True, ..c });
+        let ready = Pod { conditions: ready.collect(), ..unready };
+        let all = objects![service("web"), slice("web", &[false]), ready];
+        assert_eq!(judge(&NOT_SERVING, &world(&[], all))[0].since, None);
     }
 
     #[test]

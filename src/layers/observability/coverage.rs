@@ -85,7 +85,7 @@ fn looks_into(monitor: &Resource, namespace: &Text) -> bool {
 fn services<'a>(view: &'a View<'_>, monitor: &'a Resource) -> impl Iterator<Item = &'a Resource> {
     let wanted = monitor.body.at("spec.selector");
     view.resources(Kind::Service)
-        .filter(|s| looks_into(monitor, &s.meta.namespace) && selects(wanted, &s.meta.labels))
+        .filter(|s| selects(wanted, &s.meta.labels) && looks_into(monitor, &s.meta.namespace))
 }
 
 /// The workloads whose pods a pod monitor selects.

@@ -10,6 +10,7 @@ use crate::model::tally::Tallies;
 use crate::model::value::Value;
 use crate::model::view::View;
 
+use super::rbac::MADE;
 use super::webhooks::CONFIGURATIONS;
 
 pub(super) static WEBHOOKS: Signal = Signal {
@@ -127,8 +128,10 @@ fn before<'a>(o: &Observation<'a>, object: &Resource) -> Option<&'a Resource> {
 
 /// Counts changes of what webhooks and policies enforce.
 pub(super) fn observe(o: &Observation<'_>, object: &Resource, tallies: &mut Tallies) {
-    if CONFIGURATIONS.contains(&object.kind) && tallies.is_counting(object.kind) {
+    if CONFIGURATIONS.contains(&object.kind) {
         let change = match before(o, object) {
+            // After a restart nothing is held yet of what was there before.
+            None if tallies.advance(object.kind, object.meta.uid, MADE, 1) == 0 => None,
             None => Some("made"),
             Some(before) => change(before, object),
         };

@@ -6,7 +6,7 @@ use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::Time;
+use crate::model::record::{Event, Time};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::WorkloadRef;
 use crate::model::text::Text;
@@ -27,15 +27,23 @@ pub(super) static CERTIFICATES: Signal = Signal {
     read: Read::Rule(late),
 };
 
+fn reason_of(event: &Event) -> Option<&'static str> {
+    match event.reason.as_str() {
+        "CertificateExpired" => Some("expired"),
+        "CertificateOverdueForRefresh" => Some("overdue"),
+        _ => None,
+    }
+}
+
 fn late(view: &View<'_>, out: &mut Verdicts) {
+    // Hardly ever is there one: to look for those of every pod would cost more than to look at every event.
+    if !view.world.events.iter().any(|event| reason_of(event).is_some()) {
+        return;
+    }
     let mut found: BTreeMap<(WorkloadRef, &'static str), (BTreeSet<&Text>, Time)> = BTreeMap::new();
     for (pod, workload) in view.counted_pods() {
         for event in view.recent_events(Kind::Pod, &pod.meta, STILL_SPEAKS) {
-            let reason = match event.reason.as_str() {
-                "CertificateExpired" => "expired",
-                "CertificateOverdueForRefresh" => "overdue",
-                _ => continue,
-            };
+            let Some(reason) = reason_of(event) else { continue };
             let key = (workload.clone(), reason);
             let (pods, since) = found.entry(key).or_insert_with(|| (BTreeSet::new(), event.first));
             pods.insert(&pod.meta.name);

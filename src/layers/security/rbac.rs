@@ -68,6 +68,9 @@ fn is_default(object: &Resource) -> bool {
     object.meta.labels.value("kubernetes.io/bootstrapping") == "rbac-defaults"
 }
 
+/// The slot in which is kept that an object has been counted as made.
+pub(super) const MADE: &str = "made";
+
 /// Counts roles and bindings that come or change.
 pub(super) fn observe(o: &Observation<'_>, object: &Resource, tallies: &mut Tallies) {
     let paths: &[&str] = match object.kind {
@@ -75,12 +78,11 @@ pub(super) fn observe(o: &Observation<'_>, object: &Resource, tallies: &mut Tall
         Kind::RoleBinding | Kind::ClusterRoleBinding => &["subjects", "roleRef"],
         _ => return,
     };
-    if !tallies.is_counting(object.kind) {
-        return;
-    }
     let store = o.world.resources(object.kind);
     let before = store.and_then(|s| s.get(&object.meta.namespace, &object.meta.name));
     let change = match before.filter(|b| b.meta.uid == object.meta.uid) {
+        // After a restart nothing is held yet of what was there before.
+        None if tallies.advance(object.kind, object.meta.uid, MADE, 1) == 0 => return,
         None => "made",
         // The controller fills an aggregated role by itself.
         Some(_) if object.body.has("aggregationRule") => return,

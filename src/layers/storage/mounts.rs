@@ -7,7 +7,7 @@ use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{ContainerState, Event, Pod, Status};
+use crate::model::record::{ContainerState, Event, Pod, Status, Time};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::source::Availability;
 use crate::model::subject::Subject;
@@ -156,7 +156,7 @@ fn only_driver(world: &World, pod: &Pod) -> Text {
 
 /// Whether a pod is on its node and nothing of it has started: volumes are mounted before the sandbox is made.
 pub(super) fn is_starting(pod: &Pod) -> bool {
-    let sandbox = pod.condition("PodReadyToStartContainers");
+    let sandbox = || pod.condition("PodReadyToStartContainers");
     let waiting = |state: &ContainerState| match state {
         ContainerState::Absent => true,
         ContainerState::Waiting { reason, .. } => {
@@ -165,8 +165,8 @@ pub(super) fn is_starting(pod: &Pod) -> bool {
         ContainerState::Running { .. } | ContainerState::Terminated(_) => false,
     };
     !pod.node.is_empty()
-        && sandbox.is_none_or(|c| c.status != Status::True)
         && pod.containers.iter().all(|container| waiting(&container.state))
+        && sandbox().is_none_or(|c| c.status != Status::True)
 }
 
 /// A report that was not repeated is a stumble of the start.
@@ -175,7 +175,7 @@ const REPORTS_THAT_TELL: u32 = 2;
 fn failing(view: &View<'_>, verdicts: &mut Verdicts) {
     for (pod, workload) in view.counted_pods().filter(|(pod, _)| is_starting(pod)) {
         let meta = &pod.meta;
-        let (mut count, mut first) = (0, view.now());
+        let (mut count, mut first) = (0, Time::MAX);
         let mut worst: Option<(usize, Report, &Event)> = None;
         let mut elsewhere = false;
         for event in view.recent_events(Kind::Pod, meta, STILL_SPEAKS) {

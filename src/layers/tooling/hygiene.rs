@@ -29,7 +29,7 @@ pub(super) static LACKING: Signal = Signal {
 };
 
 fn lacking(view: &View<'_>, out: &mut Readings) {
-    let mut counts: BTreeMap<(&Text, &str), (u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<&Text, [(&str, u64, u64); 8]> = BTreeMap::new();
     for workload in view.counted_workloads().filter(|w| w.kind != Kind::DaemonSet) {
         let Some(template) = workload.template.as_deref() else { continue };
         let served = || selected(view, workload, Kind::Service, &template.labels);
@@ -47,20 +47,23 @@ fn lacking(view: &View<'_>, out: &mut Readings) {
                 (view.sees(Kind::PodDisruptionBudget) && workload.desired > 1).then(|| !budgeted()),
             ),
         ];
-        for (lack, lacks) in lacks.into_iter().filter_map(|(lack, l)| Some((lack, l?))) {
-            let (lacking, all) = counts.entry((&workload.meta.namespace, lack)).or_default();
-            *lacking += u64::from(lacks);
-            *all += 1;
+        let held = counts.entry(&workload.meta.namespace).or_default();
+        for (held, (lack, lacks)) in held.iter_mut().zip(lacks) {
+            held.0 = lack;
+            held.1 += u64::from(lacks == Some(true));
+            held.2 += u64::from(lacks.is_some());
         }
     }
-    for ((namespace, lack), (lacking, all)) in counts {
-        out.push_ratio(labels![namespace, lack], lacking, all);
+    for (namespace, lacks) in counts {
+        for (lack, lacking, all) in lacks {
+            out.push_ratio(labels![namespace, lack], lacking, all);
+        }
     }
 }
 
 /// Whether an object of this kind selects pods with these labels. A Service selects by a plain map.
 fn selected(view: &View<'_>, workload: &Workload, kind: Kind, labels: &Labelled) -> bool {
-    view.resources(kind).filter(|r| r.meta.namespace == workload.meta.namespace).any(|r| {
+    view.resources_in(kind, &workload.meta.namespace).any(|r| {
         let wanted = r.body.at("spec.selector");
         if wanted.entries("").is_empty() {
             false

@@ -112,27 +112,27 @@ impl<'a> View<'a> {
 
     /// The pods of a workload, all of them.
     pub fn pods_of(&self, workload: &WorkloadRef) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.members(self.pods().by_workload.get(workload))
+        self.members(self.pods().of_workload(workload))
     }
 
     /// The pods bound to a node, all of them.
     pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.members(self.pods().by_node.get(node))
+        self.members(self.pods().on_node(node))
     }
 
     /// The pods of a namespace, all of them.
     pub fn pods_in(&self, namespace: &str) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.members(self.pods().by_namespace.get(namespace))
+        self.pods().within(namespace).iter().map(|(pod, _)| &**pod)
     }
 
     /// The pods that name a claim, all of them.
     pub fn pods_using(&self, namespace: &Text, claim: &Text) -> impl Iterator<Item = &'a Pod> + '_ {
-        self.members(self.pods().by_claim.get(&(namespace.clone(), claim.clone())))
+        self.members(self.pods().using(namespace, claim))
     }
 
-    fn members(&self, indexes: Option<&'a Vec<usize>>) -> impl Iterator<Item = &'a Pod> + use<'a> {
+    fn members(&self, indexes: &'a [usize]) -> impl Iterator<Item = &'a Pod> + use<'a> {
         let all = &self.pods().all;
-        indexes.into_iter().flatten().map(|index| &*all[*index].0)
+        indexes.iter().map(|index| &*all[*index].0)
     }
 
     /// The events about an object, by their last time. The namespace of a cluster-scoped object is empty.
@@ -148,7 +148,7 @@ impl<'a> View<'a> {
     /// Whether any pod is counted under the workload.
     #[must_use]
     pub fn has_pods(&self, workload: &WorkloadRef) -> bool {
-        self.pods().by_workload.contains_key(workload)
+        !self.pods().of_workload(workload).is_empty()
     }
 
     /// Seconds from `then` to now; 0 for a time in the future.

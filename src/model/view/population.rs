@@ -16,7 +16,9 @@ impl<'a> View<'a> {
     /// Left out: pods being deleted; succeeded ones; failed ones of a Job or after a disruption; gated ones; those of
     /// a terminating namespace or of a workload scaled to zero.
     pub fn counted_pods(&self) -> impl Iterator<Item = (&'a Pod, &'a WorkloadRef)> {
-        self.all_pods().filter(|(pod, workload)| self.counts(pod, workload))
+        let all = &self.world.indexes.pods(self.world).all;
+        let counted = self.world.indexes.counted(self).iter();
+        counted.map(|index| (&*all[*index].0, &all[*index].1))
     }
 
     /// Whether the pod is meant to run now.
@@ -42,6 +44,11 @@ impl<'a> View<'a> {
     /// Deployments, StatefulSets, DaemonSets and ReplicaSets that no controller owns.
     pub fn top_workloads(&self) -> impl Iterator<Item = &'a Workload> {
         top_workloads(self.world)
+    }
+
+    /// The same of one namespace, in no order.
+    pub fn workloads_in(&self, namespace: &str) -> impl Iterator<Item = &'a Workload> + use<'a> {
+        self.world.indexes.workloads(self.world, namespace).iter().map(|workload| &**workload)
     }
 
     /// The top-most workloads that are meant to run pods now.

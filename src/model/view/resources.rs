@@ -1,9 +1,11 @@
 //! Which objects are there of the kinds that have no record of their own, and who manages an object?
 
 use super::View;
+use super::indexes::within;
 use crate::model::kind::Kind;
 use crate::model::record::{Meta, Resource, Scrape};
 use crate::model::source::Availability;
+use crate::model::text::Text;
 use crate::model::world::Store;
 
 impl<'a> View<'a> {
@@ -11,6 +13,17 @@ impl<'a> View<'a> {
     pub fn resources(&self, kind: Kind) -> impl Iterator<Item = &'a Resource> + '_ {
         let all = self.world.indexes.resources(self.world, kind);
         all.iter().map(|r| &**r).filter(|r| !self.is_terminating(&r.meta.namespace))
+    }
+
+    /// The objects of a kind in a namespace, as [`resources`](View::resources) has them.
+    pub fn resources_in(
+        &self,
+        kind: Kind,
+        namespace: &Text,
+    ) -> impl Iterator<Item = &'a Resource> + use<'a> {
+        let all = self.world.indexes.resources(self.world, kind);
+        let there = if self.is_terminating(namespace) { &[] } else { within(all, namespace) };
+        there.iter().map(|r| &**r)
     }
 
     /// The objects of several kinds, kind by kind.

@@ -1,10 +1,12 @@
 //! Can a Service serve, and what does it stand for? Its endpoints over all slices, and the pods that it selects.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use hashbrown::HashMap;
 
 use super::View;
+use super::indexes::Name;
 use crate::model::kind::Kind;
 use crate::model::record::{Pod, Resource, Workload};
 use crate::model::selector;
@@ -50,10 +52,9 @@ pub(super) fn endpoints(world: &World) -> HashMap<(Text, Text), Endpoints> {
 impl<'a> View<'a> {
     /// The endpoints of a Service; none where it has no slice.
     #[must_use]
-    pub fn endpoints(&self, namespace: &str, service: &str) -> Endpoints {
-        // The map is small: one entry per Service.
-        let key = (Text::from(namespace), Text::from(service));
-        self.all_endpoints().get(&key).cloned().unwrap_or_default()
+    pub fn endpoints(&self, namespace: &str, service: &str) -> &'a Endpoints {
+        static NONE: LazyLock<Endpoints> = LazyLock::new(Endpoints::default);
+        self.all_endpoints().get(&Name { namespace, name: service }).unwrap_or(&NONE)
     }
 
     fn all_endpoints(&self) -> &'a HashMap<(Text, Text), Endpoints> {
@@ -66,8 +67,7 @@ impl<'a> View<'a> {
     pub fn ready_endpoints(&self, namespace: &str, service: &str) -> Option<usize> {
         let found = self.resource(Kind::Service, namespace, service)?;
         let told = found.body.text("spec.type") != "ExternalName";
-        let key = (Text::from(namespace), Text::from(service));
-        told.then(|| self.all_endpoints().get(&key).map_or(0, |e| e.ready.len()))
+        told.then(|| self.endpoints(namespace, service).ready.len())
     }
 
     /// The pods that a Service selects; none for one without a selector.
@@ -88,9 +88,8 @@ impl<'a> View<'a> {
     ) -> impl Iterator<Item = &'a Workload> + 's {
         let wanted = service.body.at("spec.selector");
         let any = !wanted.entries("").is_empty();
-        self.top_workloads().filter(move |w| {
-            any && w.meta.namespace == service.meta.namespace
-                && w.template.as_ref().is_some_and(|t| selector::holds(wanted, &t.labels))
+        self.workloads_in(&service.meta.namespace).filter(move |w| {
+            any && w.template.as_ref().is_some_and(|t| selector::holds(wanted, &t.labels))
         })
     }
 }

@@ -110,6 +110,7 @@ pub(super) fn list(
     let limit = query.number("limit")?.filter(|n| *n > 0).map_or(usize::MAX, |n| n as usize);
     query.number("timeoutSeconds")?;
     let (version, start, paged) = moment(state, query, limit < usize::MAX)?;
+    state.memory.troubles().listed(objects.served.kind, version);
     let store = &state.sim.store;
     let all = store.at(objects.served.kind, objects.ns.as_deref(), version);
     let all = all.ok_or_else(|| expired(start.as_ref()))?;
@@ -151,7 +152,7 @@ fn moment(
     let (now, current) = (state.sim.now, state.sim.store.version());
     let wanted = query.version();
     let text = query.text("continue");
-    let storm = state.memory.troubles.expired(state.sim.chance, now);
+    let storm = state.memory.troubles().expired(state.sim.chance, now);
     let compacted = if storm { u64::MAX } else { state.memory.compacted(now, current) };
     if !text.is_empty() {
         let (version, start) = read_token(text)?;

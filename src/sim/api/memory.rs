@@ -1,5 +1,7 @@
 //! What does the API server remember from one request to the next?
 
+use std::collections::BTreeMap;
+
 use tokio::sync::watch::{Receiver, Sender};
 
 use super::metrics::Requests;
@@ -9,10 +11,12 @@ use crate::sim::moment::{MINUTE, Moment};
 /// How often etcd is told to forget, as by the real server: everything before the last time.
 const FORGET_EVERY: Moment = 5 * MINUTE;
 
-/// The API server's own state.
+/// What the API servers of the cluster remember. They share everything but their troubles.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    pub(super) troubles: Troubles,
+    troubles: BTreeMap<usize, Troubles>,
+    /// Which of them answers: whoever has the lock.
+    answering: usize,
     pub(super) requests: Requests,
     /// How many watches are open.
     pub(super) watches: u64,
@@ -35,6 +39,16 @@ impl Memory {
             None => self.marked = Some((now, version)),
         }
         self.compacted
+    }
+
+    /// Says which API server answers from here on.
+    pub(super) fn answer_as(&mut self, server: usize) {
+        self.answering = server;
+    }
+
+    /// The troubles of the API server that answers.
+    pub(super) fn troubles(&mut self) -> &mut Troubles {
+        self.troubles.entry(self.answering).or_default()
     }
 
     /// Wakes watches: something was written by a client.

@@ -21,7 +21,7 @@ pub(super) fn exposition(state: &State) -> String {
     family(&mut out, "kubernetes_build_info", "gauge", [(build, 1.0)]);
     let objects = SERVED.iter().filter(|s| s.kind.served().group == s.group).map(|s| {
         let labels = format!("{{group=\"{}\",resource=\"{}\"}}", s.group, s.plural);
-        (labels, state.sim.store.list(s.kind, None).count() as f64)
+        (labels, state.sim.store.count(s.kind) as f64)
     });
     family(&mut out, "apiserver_resource_objects", "gauge", objects);
     let requests = state.memory.requests.iter().map(|((verb, resource, code), count)| {

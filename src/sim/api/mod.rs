@@ -23,7 +23,7 @@ mod write;
 
 use std::io::{Error, ErrorKind, Write};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -59,6 +59,8 @@ const COMPRESSED_FROM: usize = 128 * 1024;
 #[derive(Clone, Debug)]
 pub struct ApiServer {
     shared: Arc<Shared>,
+    /// Which of the cluster's: each has troubles of its own.
+    number: usize,
 }
 
 /// A request without its body.
@@ -80,21 +82,28 @@ enum Content {
 }
 
 impl ApiServer {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) const fn new(shared: Arc<Shared>, number: usize) -> Self {
+        Self { shared, number }
+    }
+
+    /// The state, as this server answers.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.shared.lock();
+        state.memory.answer_as(self.number);
+        state
     }
 
     /// Has this trouble from `from` until `until`, in virtual time, beside what there is already.
     pub fn trouble(&self, trouble: Trouble, from: Timestamp, until: Timestamp) {
-        let mut state = self.shared.lock();
-        state.memory.troubles.add(trouble, from.as_millisecond(), until.as_millisecond());
+        let mut state = self.lock();
+        state.memory.troubles().add(trouble, from.as_millisecond(), until.as_millisecond());
         state.memory.wake();
     }
 
     /// Ends all troubles, and forgets those that are to come.
     pub fn calm(&self) {
-        let mut state = self.shared.lock();
-        state.memory.troubles.clear();
+        let mut state = self.lock();
+        state.memory.troubles().clear();
         state.memory.wake();
     }
 
@@ -110,11 +119,12 @@ impl ApiServer {
 
     /// Whether nobody answers, or else until when the answer is held back.
     fn reach(&self) -> Result<Moment, Error> {
-        let mut state = self.shared.lock();
+        let mut state = self.lock();
         let (now, chance) = (state.sim.now, state.sim.chance);
-        match state.memory.troubles.outage(now) {
+        let troubles = state.memory.troubles();
+        match troubles.outage(now) {
             Some(error) => Err(error),
-            None => Ok(now + state.memory.troubles.delay(chance, now)),
+            None => Ok(now + troubles.delay(chance, now)),
         }
     }
 
@@ -125,7 +135,7 @@ impl ApiServer {
             self.reach()?;
         }
         let body = Body { kind: head.kind.clone(), bytes: body };
-        let mut state = self.shared.lock();
+        let mut state = self.lock();
         let mut counted = ("GET", "");
         let outcome = self.answer(&mut state, &head, &body, &mut counted);
         let code = outcome.as_ref().map_or_else(|f| f.code, |(code, _)| *code);
@@ -155,24 +165,33 @@ impl ApiServer {
             return text.map(|text| (200, Content::Text(text)));
         }
         let (now, chance) = (state.sim.now, state.sim.chance);
-        if let Some(after) = state.memory.troubles.throttled(chance, now) {
+        if state.memory.troubles().unknown(now) {
+            return Err(Failure::unauthenticated());
+        }
+        if let Some(after) = state.memory.troubles().throttled(chance, now) {
             return Err(Failure::too_many(after));
         }
         if path == ["metrics"] {
             return Ok((200, Content::Text(metrics::exposition(state))));
         }
-        let troubles = &state.memory.troubles;
+        let troubles = &*state.memory.troubles();
         let visible = |s: &Served| !troubles.withdrawn(now, s);
+        if let Some(content) = everything(&path, head, &visible)? {
+            return Ok((200, content));
+        }
         if let Some(content) = document(&path, head, &visible)? {
             return Ok((200, content));
         }
         let target = request::parse(&head.method, &path, &query, &visible)?;
         *counted = (target.verb.counted(), target.objects.served.plural);
         let form = accept::form(&head.accept, false)?;
-        if state.memory.troubles.fails(chance, now) {
+        if state.memory.troubles().fails(chance, now) {
             return Err(Failure::new(500, "", "etcdserver: request timed out"));
         }
-        if state.memory.troubles.forbidden(now, target.objects.served) {
+        if state.memory.troubles().unavailable(chance, now) {
+            return Err(Failure::unavailable());
+        }
+        if state.memory.troubles().forbidden(now, target.objects.served) {
             return Err(unauthorized(&target));
         }
         self.serve(state, target, &query, form, body)
@@ -195,7 +214,8 @@ impl ApiServer {
                 return Ok((200, Content::Json(page.write())));
             }
             Verb::Watch => {
-                let stream = watch::watch(&self.shared, state, target.objects, query, form)?;
+                let stream =
+                    watch::watch((&self.shared, self.number), state, target.objects, query, form)?;
                 return Ok((200, Content::Stream(stream)));
             }
             Verb::DeleteCollection => {
@@ -226,6 +246,27 @@ impl ApiServer {
     }
 }
 
+/// All of `/api` or `/apis` in one document, if that is asked for. It is asked for again and again, and is always the
+/// same while nothing is withdrawn.
+fn everything(
+    path: &[&str],
+    head: &Head,
+    visible: &dyn Fn(&Served) -> bool,
+) -> Result<Option<Content>, Failure> {
+    static WHOLE: [OnceLock<Bytes>; 2] = [const { OnceLock::new() }; 2];
+    let whole = match path {
+        ["api"] => &WHOLE[0],
+        ["apis"] => &WHOLE[1],
+        _ => return Ok(None),
+    };
+    if head.method != http::Method::GET || accept::form(&head.accept, true)? != Form::Discovery {
+        return Ok(None);
+    }
+    let text = || discovery::aggregated(path, visible).unwrap_or_default().to_string().into();
+    let all = super::kind::SERVED.iter().all(visible);
+    Ok(Some(Content::Aggregated(if all { whole.get_or_init(text).clone() } else { text() })))
+}
+
 /// A document of discovery, if the path is one's.
 fn document(
     path: &[&str],
@@ -236,12 +277,8 @@ fn document(
     if head.method != http::Method::GET {
         return Err(Failure::not_allowed());
     }
-    let aggregated = discovery::aggregated(path, visible);
-    let form = accept::form(&head.accept, aggregated.is_some())?;
-    Ok(Some(match aggregated {
-        Some(all) if form == Form::Discovery => Content::Aggregated(all.to_string().into()),
-        _ => json(&document),
-    }))
+    accept::form(&head.accept, matches!(path, ["api" | "apis"]))?;
+    Ok(Some(json(&document)))
 }
 
 /// What authorization says to a service account without a right.

@@ -56,6 +56,17 @@ impl Failure {
         Self { retry_after: Some(after), ..Self::plain(429, text) }
     }
 
+    /// Who asks is not known, as with a token that has expired: authentication comes before anything else.
+    pub(super) fn unauthenticated() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// What stands behind the server is not there: `apierrors.NewServiceUnavailable`.
+    pub(super) fn unavailable() -> Self {
+        let text = "the server is currently unable to handle the request";
+        Self::new(503, "ServiceUnavailable", text)
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }

@@ -1,12 +1,13 @@
 //! What can go wrong between the API server and who asks it? Seeded, and in virtual time.
 
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::sim::chance::{Chance, Draw};
-use crate::sim::kind::Served;
+use crate::sim::kind::{Kind, Served};
 use crate::sim::moment::Moment;
 
 /// Something that is wrong for a time. A share is between 0 and 1; a resource is `pods` or `deployments.apps`.
@@ -21,6 +22,8 @@ pub enum Trouble {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Nobody knows who asks: new requests are answered with 401.
+    Unknown,
     /// New requests for this resource are not allowed.
     Forbidden {
         /// The resource.
@@ -28,6 +31,11 @@ pub enum Trouble {
     },
     /// A share of requests fails with 500, as when etcd does not answer.
     Failing {
+        /// Of requests for objects.
+        share: f64,
+    },
+    /// A share of requests fails with 503, as while a server shuts down.
+    Unavailable {
         /// Of requests for objects.
         share: f64,
     },
@@ -40,6 +48,13 @@ pub enum Trouble {
     CutWatches {
         /// Half of them last longer than this.
         after: Duration,
+    },
+    /// Open watches say nothing, not even that they end, though the server is there; what happened comes afterwards.
+    Stalled,
+    /// Watches that resume begin so many changes too early, and say again what was said since the last list.
+    Behind {
+        /// Of the kind.
+        changes: usize,
     },
     /// A share of watch events comes twice.
     Duplicated {
@@ -93,7 +108,7 @@ impl Trouble {
             [] => None,
             some => Some(some[draw.between(0, some.len() as i64) as usize].to_owned()),
         };
-        match (draw.between(0, 10), resource) {
+        match (draw.between(0, 14), resource) {
             (0, _) => Self::Outage,
             (1, _) => Self::Throttled { share, retry_after: Duration::from_secs(1) },
             (2, Some(resource)) => Self::Forbidden { resource },
@@ -103,6 +118,10 @@ impl Trouble {
             (6, _) => Self::Duplicated { share },
             (7, _) => Self::Reordered,
             (8, _) => Self::Expired { share },
+            (9, _) => Self::Unknown,
+            (10, _) => Self::Unavailable { share },
+            (11, _) => Self::Stalled,
+            (12, _) => Self::Behind { changes: draw.between(1, 200) as usize },
             _ => Self::Failing { share },
         }
     }
@@ -113,6 +132,8 @@ impl Trouble {
 pub(super) struct Troubles {
     all: Vec<(Trouble, Moment, Moment)>,
     draws: u64,
+    /// The versions that were listed last, by kind.
+    listed: BTreeMap<Kind, u64>,
 }
 
 impl Troubles {
@@ -178,6 +199,37 @@ impl Troubles {
             _ => None,
         });
         self.hits(chance, "failing", share)
+    }
+
+    pub(super) fn unavailable(&mut self, chance: Chance, now: Moment) -> bool {
+        let share = self.share(now, |t| match t {
+            Trouble::Unavailable { share } => Some(*share),
+            _ => None,
+        });
+        self.hits(chance, "unavailable", share)
+    }
+
+    pub(super) fn unknown(&self, now: Moment) -> bool {
+        self.active(now).any(|t| *t == Trouble::Unknown)
+    }
+
+    pub(super) fn stalled(&self, now: Moment) -> bool {
+        self.active(now).any(|t| *t == Trouble::Stalled)
+    }
+
+    /// Notes that who asks has the kind as of this version.
+    pub(super) fn listed(&mut self, kind: Kind, version: u64) {
+        self.listed.insert(kind, version);
+    }
+
+    /// How many changes too early watches of a kind resume, but not before this version: what was gone when it was
+    /// listed no watch tells of.
+    pub(super) fn behind(&self, kind: Kind, now: Moment) -> (usize, u64) {
+        let changes = self.active(now).filter_map(|t| match t {
+            Trouble::Behind { changes } => Some(*changes),
+            _ => None,
+        });
+        (changes.max().unwrap_or(0), self.listed.get(&kind).copied().unwrap_or(0))
     }
 
     pub(super) fn expired(&mut self, chance: Chance, now: Moment) -> bool {
@@ -266,7 +318,7 @@ mod tests {
             .iter()
             .map(|(t, ..)| format!("{t:?}").split(' ').next().map(str::to_owned))
             .collect();
-        assert_eq!(kinds.len(), 10, "{kinds:?}");
+        assert_eq!(kinds.len(), 14, "{kinds:?}");
     }
 
     #[test]

@@ -38,6 +38,8 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 /// A watch in progress.
 struct Watch {
     shared: Arc<Shared>,
+    /// Which of the cluster's API servers answers.
+    server: usize,
     ticks: Receiver<()>,
     writes: Receiver<u64>,
     objects: Objects,
@@ -62,7 +64,7 @@ struct Watch {
 
 /// Begins a watch.
 pub(super) fn watch(
-    shared: &Arc<Shared>,
+    (shared, server): (&Arc<Shared>, usize),
     state: &mut State,
     objects: Objects,
     query: &Query,
@@ -83,22 +85,30 @@ pub(super) fn watch(
     let mut refusal = None;
     if streamed && from > current {
         refusal = Some(Failure::ahead(from, current));
-    } else if from > 0 && !streamed && state.memory.troubles.expired(state.sim.chance, now) {
+    } else if from > 0 && !streamed && state.memory.troubles().expired(state.sim.chance, now) {
         refusal = Some(Failure::too_old(from, current));
     }
+    let kind = objects.served.kind;
+    let (behind, not_before) = state.memory.troubles().behind(kind, now);
     let store = &state.sim.store;
     // Version 0 or none means: the state, then the changes.
     let (initial, seen) = if streamed || (from == 0 && !silent) {
         let all = store.list(objects.served.kind, objects.ns.as_deref()).map(|(_, o)| o);
         (all.filter(|o| objects.include(o)).map(Arc::clone).collect(), current)
     } else {
-        (VecDeque::new(), if from == 0 { current } else { from })
+        let from = if from == 0 { current } else { from };
+        let again = store.before(kind, from, behind).max(not_before);
+        (VecDeque::new(), again.min(from))
     };
+    if !initial.is_empty() || streamed {
+        state.memory.troubles().listed(kind, current);
+    }
     let view = list::view(state, objects.served, query, form)?;
     let ends_at = now + timeout.saturating_mul(SECOND);
     state.memory.watches += 1;
     let watch = Watch {
         shared: Arc::clone(shared),
+        server,
         ticks: shared.ticks(objects.served.kind),
         writes: state.memory.writes(),
         objects,
@@ -113,7 +123,7 @@ pub(super) fn watch(
         began: now,
         cut_at: None,
         held_until: None,
-        draw: state.memory.troubles.draw(state.sim.chance, "watch"),
+        draw: state.memory.troubles().draw(state.sim.chance, "watch"),
         over: false,
         broken: None,
     };
@@ -162,10 +172,14 @@ impl Watch {
         let mut out = Vec::new();
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        state.memory.answer_as(self.server);
         if self.suffer(&mut state, &mut out) {
             return out;
         }
         let now = state.sim.now;
+        if state.memory.troubles().stalled(now) {
+            return out;
+        }
         if let Some(failure) = self.refusal.take() {
             self.refuse(&mut out, &failure);
             return out;
@@ -182,7 +196,7 @@ impl Watch {
             self.bookmark(&mut out, true);
             return out;
         }
-        if state.memory.troubles.reordered(now) && self.hold(now) {
+        if state.memory.troubles().reordered(now) && self.hold(now) {
             return out;
         }
         let store = &state.sim.store;
@@ -198,7 +212,7 @@ impl Watch {
         let last = batch.last().map(|(version, ..)| *version);
         self.seen =
             if caught_up { self.seen.max(store.version()) } else { last.unwrap_or(self.seen) };
-        self.distort(&state.memory.troubles, now, &mut batch);
+        self.distort(state.memory.troubles(), now, &mut batch);
         drop(state);
         for (_, verb, object) in &batch {
             self.write(&mut out, *verb, object, now);
@@ -214,7 +228,7 @@ impl Watch {
     /// Whether some trouble ends the watch here; what is half-said goes into `out`.
     fn suffer(&mut self, state: &mut State, out: &mut Vec<u8>) -> bool {
         let now = state.sim.now;
-        let troubles = &state.memory.troubles;
+        let troubles = state.memory.troubles();
         if troubles.outage(now).is_some() {
             self.broken = Some(Error::new(ErrorKind::ConnectionReset, "the connection broke"));
         } else if troubles.withdrawn(now, self.objects.served) {

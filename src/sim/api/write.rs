@@ -12,7 +12,7 @@ use super::resource;
 use super::status::{Cause, Failure};
 use super::view;
 use crate::sim::fields::{Fields, deleting};
-use crate::sim::kind::Served;
+use crate::sim::kind::{Kind, Served};
 use crate::sim::moment::stamp;
 use crate::sim::shared::State;
 use crate::sim::store::Key;
@@ -72,6 +72,10 @@ pub(super) fn create(
         return Ok(object);
     }
     state.sim.create(served.kind, object);
+    if served.kind == Kind::Event {
+        let sim = &mut state.sim;
+        sim.recorder.adopt(&mut sim.queue, sim.now, &key);
+    }
     state.memory.wake();
     let created = state.sim.store.get(served.kind, &key);
     created.map(|o| (**o).clone()).ok_or_else(|| Failure::not_found(served, &name))

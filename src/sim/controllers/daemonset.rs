@@ -120,12 +120,13 @@ fn write_status(sim: &mut Simulation, key: &Key, eligible: &[String], revision: 
         .collect();
     let ready = placed.iter().filter(|p| pods::ready(p)).count();
     let updated = placed.iter().filter(|p| p.label(REVISION) == revision).count();
-    sim.store.update(Kind::DaemonSet, key, |set| {
+    let generation = set.int("metadata/generation");
+    sim.store.update_status(Kind::DaemonSet, key, |set| {
         set.put("status/currentNumberScheduled", json!(placed.len()));
         set.put("status/numberMisscheduled", json!(0));
         set.put("status/desiredNumberScheduled", json!(eligible.len()));
         set.put("status/numberReady", json!(ready));
-        set.put("status/observedGeneration", json!(set.int("metadata/generation")));
+        set.put("status/observedGeneration", json!(generation));
         set.put_count("status/updatedNumberScheduled", updated);
         set.put_count("status/numberAvailable", ready);
         set.put_count("status/numberUnavailable", eligible.len() - ready.min(eligible.len()));

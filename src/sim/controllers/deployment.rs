@@ -14,6 +14,8 @@ use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+const MOST: &str = "deployment.kubernetes.io/max-replicas";
 const HASH: &str = "pod-template-hash";
 
 /// A Deployment with its ReplicaSets.
@@ -52,15 +54,15 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
 
 /// The fleet, with the ReplicaSet of the current template; `None` while that set's name is taken by another's.
 fn assemble(sim: &mut Simulation, key: &Key, deployment: Arc<Value>) -> Option<Fleet> {
-    let template = deployment.at("spec/template").cloned().unwrap_or_default();
-    let hash = rollout::revision(&template);
+    let template = deployment.at("spec/template").unwrap_or(&Value::Null);
+    let hash = rollout::revision(template);
     let name = format!("{}-{hash}", key.name);
     let sets = sim.store.owned(deployment.text("metadata/uid"), Kind::ReplicaSet);
     let latest = sets.iter().map(|s| revision_of(s)).max().unwrap_or(0);
     let new_key = Key::new(&key.ns, &name);
     match sets.iter().find(|s| s.text("metadata/name") == name) {
         None => {
-            create(sim, key, &deployment, template, &hash, latest + 1);
+            create(sim, key, &deployment, template.clone(), &hash, latest + 1);
         }
         Some(set) if revision_of(set) < latest => set_revision(sim, key, &new_key, latest + 1),
         Some(_) => {}
@@ -153,12 +155,16 @@ fn scale(sim: &mut Simulation, fleet: &Fleet, set: &Value, target: i64) -> bool 
     let wanted = fleet.wanted().to_string();
     let most = (fleet.wanted() + fleet.bounds.surge).to_string();
     let size = set.int("spec/replicas");
+    let told = |key: &str, value: &str| target == 0 || set.annotation(key) == value;
+    if size == target && told(DESIRED, &wanted) && told(MOST, &most) {
+        return false;
+    }
     let key = Key::of(set);
     sim.store.update(Kind::ReplicaSet, &key, |set| {
         set.put("spec/replicas", json!(target));
         if target > 0 {
-            set.annotate("deployment.kubernetes.io/desired-replicas", &wanted);
-            set.annotate("deployment.kubernetes.io/max-replicas", &most);
+            set.annotate(DESIRED, &wanted);
+            set.annotate(MOST, &most);
         }
     });
     if size == target {
@@ -181,8 +187,10 @@ fn write_status(sim: &mut Simulation, key: &Key) {
     let count = |path: &str| fleet.sum(path).max(0) as usize;
     let available = fleet.sum("status/availableReplicas");
     let lacking = (fleet.sum("spec/replicas") - available).max(0) as usize;
-    let mut after = (*fleet.deployment).clone();
-    after.put("status/observedGeneration", json!(after.int("metadata/generation")));
+    let status = fleet.deployment.at("status").cloned().unwrap_or_else(|| json!({}));
+    let mut after = json!({"status": status});
+    let generation = fleet.deployment.int("metadata/generation");
+    after.put("status/observedGeneration", json!(generation));
     after.put_count("status/replicas", count("status/replicas"));
     after.put_count("status/updatedReplicas", fleet.new.int("status/replicas").max(0) as usize);
     after.put_count("status/readyReplicas", count("status/readyReplicas"));
@@ -199,7 +207,7 @@ fn write_status(sim: &mut Simulation, key: &Key) {
     set_condition(&mut after, wanted, &sim.stamp(), &["lastUpdateTime"]);
     copy_failure(&fleet.new, &mut after, &sim.stamp());
     let verdict = judge(sim.now, &fleet, &after);
-    sim.store.update(Kind::Deployment, key, |d| *d = after);
+    sim.store.update_status(Kind::Deployment, key, |d| *d = after);
     let name = fleet.new.text("metadata/name");
     match verdict {
         Progress::Done => {
@@ -291,7 +299,7 @@ fn judge(now: Moment, fleet: &Fleet, after: &Value) -> Progress {
 /// Writes the Progressing condition; its `lastUpdateTime` moves with every step of progress.
 fn progress(sim: &mut Simulation, key: &Key, status: &str, reason: &str, message: &str) {
     let now = sim.stamp();
-    sim.store.update(Kind::Deployment, key, |deployment| {
+    sim.store.update_status(Kind::Deployment, key, |deployment| {
         let wanted = Condition { kind: "Progressing", status, reason, message };
         set_condition(deployment, wanted, &now, &["lastUpdateTime"]);
         let all = deployment.items("status/conditions");

@@ -65,7 +65,7 @@ fn write_status(sim: &mut Simulation, key: &Key, succeeded: usize, failed: usize
     let ready = all.iter().filter(|p| pods::active(p) && pods::ready(p)).count();
     let terminating = all.iter().filter(|p| deleting(p) && !pods::finished(p)).count();
     let now = sim.stamp();
-    sim.store.update(Kind::Job, key, |job| {
+    sim.store.update_status(Kind::Job, key, |job| {
         if job.at("status/startTime").is_none() {
             job.put("status/startTime", json!(now));
         }

@@ -33,7 +33,7 @@ pub(crate) fn heartbeat(sim: &mut Simulation, key: &Key) {
     }
     let now = stamp(sim.now + sim.surroundings.skew(&key.name));
     let short = sim.surroundings.pressure(&key.name).map(|(resource, _)| eviction::words(resource));
-    sim.store.update(Kind::Node, key, |node| {
+    sim.store.update_status(Kind::Node, key, |node| {
         for (kind, reason, message) in CONDITIONS {
             let status = if kind == "Ready" { "True" } else { "False" };
             let well = Condition { kind, status, reason, message };

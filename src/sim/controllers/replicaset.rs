@@ -38,7 +38,7 @@ pub(crate) fn reconcile(sim: &mut Simulation, key: &Key) {
 /// The API server's refusal stands as a condition until pods are made again.
 fn write_failure(sim: &mut Simulation, key: &Key, refused: Option<&str>) {
     let now = sim.stamp();
-    sim.store.update(Kind::ReplicaSet, key, |set| {
+    sim.store.update_status(Kind::ReplicaSet, key, |set| {
         // While it stands, it keeps the words of the first refusal (`SetCondition` of the controller).
         if refused.is_some() && holds(set, "ReplicaFailure") {
             return;
@@ -59,12 +59,13 @@ fn write_status(sim: &mut Simulation, key: &Key) {
     let active = all.iter().filter(|p| pods::active(p));
     let (count, ready) = active.fold((0, 0), |(n, r), p| (n + 1, r + usize::from(pods::ready(p))));
     let terminating = all.iter().filter(|p| deleting(p) && !pods::finished(p)).count();
-    sim.store.update(Kind::ReplicaSet, key, |set| {
+    let generation = set.int("metadata/generation");
+    sim.store.update_status(Kind::ReplicaSet, key, |set| {
         set.put("status/replicas", json!(count));
         set.put_count("status/fullyLabeledReplicas", count);
         set.put_count("status/readyReplicas", ready);
         set.put_count("status/availableReplicas", ready);
         set.put("status/terminatingReplicas", json!(terminating));
-        set.put("status/observedGeneration", json!(set.int("metadata/generation")));
+        set.put("status/observedGeneration", json!(generation));
     });
 }

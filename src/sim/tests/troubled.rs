@@ -44,6 +44,8 @@ async fn requests_fail_for_as_long_as_the_trouble_lasts() {
         (Trouble::Forbidden { resource: "pods".into() }, 403),
         (Trouble::Forbidden { resource: "nodes".into() }, 200),
         (Trouble::Failing { share: 1.0 }, 500),
+        (Trouble::Unavailable { share: 1.0 }, 503),
+        (Trouble::Unknown, 401),
         (Trouble::Withdrawn { resource: "pods".into() }, 404),
         (Trouble::Withdrawn { resource: "pods.example.com".into() }, 200),
     ];
@@ -156,6 +158,69 @@ async fn events_come_twice_and_in_another_order_but_each_object_in_its_own() {
         once.dedup();
         assert_eq!(once, of(&plain, name));
     }
+}
+
+#[tokio::test]
+async fn each_server_has_its_own_troubles() {
+    let bench = Bench::small();
+    bench.suffer(Trouble::Outage);
+    assert_eq!(bench.code().await, 0);
+    let other = kube::Client::new(bench.cluster.server(1), "default");
+    assert!(Api::<Pod>::all(other).list(&ListParams::default()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_stalled_watch_says_afterwards_what_happened() {
+    let bench = Bench::small();
+    let (plain, _) = watched(&bench, Trouble::Duplicated { share: 0.0 }).await;
+    let bench = Bench::small();
+    let api = Api::<Node>::all(bench.cluster.client());
+    let params = WatchParams::default().timeout(240);
+    let mut events = pin!(api.watch(&params, "0").await.expect("a stream"));
+    bench.suffer(Trouble::Stalled);
+    bench.pass(MINUTE);
+    let wait = Duration::from_millis(10);
+    assert!(tokio::time::timeout(wait, events.next()).await.is_err(), "nothing is said");
+    bench.pass(5 * MINUTE);
+    assert!(tokio::time::timeout(wait, events.next()).await.is_ok());
+    let bench = Bench::small();
+    let (late, _) = watched(&bench, Trouble::Stalled).await;
+    assert!(late.starts_with(&plain), "all of it comes, in its order: {late:?}");
+}
+
+/// What a watch from the newest version says of changes before it.
+async fn said_again(changes: usize) -> Vec<String> {
+    let bench = Bench::small();
+    for value in ["a", "b", "c"] {
+        let label = serde_json::json!({"metadata": {"labels": {"touched": value}}});
+        bench.ask("PATCH", "/api/v1/nodes/node-a1", "application/json", &label).await;
+    }
+    let api = Api::<Node>::all(bench.cluster.client());
+    let version = api.list(&ListParams::default()).await.expect("a list").metadata.resource_version;
+    let version = version.expect("a version");
+    for value in ["d", "e", "f"] {
+        let label = serde_json::json!({"metadata": {"labels": {"touched": value}}});
+        bench.ask("PATCH", "/api/v1/nodes/node-a1", "application/json", &label).await;
+    }
+    let node = api.get("node-a1").await.expect("a node");
+    let newest = node.metadata.resource_version.expect("a version");
+    assert_ne!(version, newest);
+    bench.suffer(Trouble::Behind { changes });
+    let mut events = pin!(api.watch(&WatchParams::default(), &newest).await.expect("a stream"));
+    let mut labels = Vec::new();
+    let wait = Duration::from_millis(10);
+    while let Ok(Some(Ok(WatchEvent::Modified(node)))) =
+        tokio::time::timeout(wait, events.next()).await
+    {
+        labels.extend(node.metadata.labels.unwrap_or_default().remove("touched"));
+    }
+    labels
+}
+
+#[tokio::test]
+async fn a_watch_behind_says_again_what_was_said_but_nothing_from_before_the_list() {
+    assert_eq!(said_again(2).await, ["e", "f"]);
+    assert_eq!(said_again(200).await, ["d", "e", "f"]);
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(super) struct Container {
 }
 
 /// Where a container is in its life.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Created,
     Pulling {
@@ -71,7 +71,7 @@ pub(super) enum State {
 }
 
 /// A running container.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Running {
     /// By the node's clock.
     pub(super) since: Moment,

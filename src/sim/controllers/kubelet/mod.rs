@@ -60,6 +60,8 @@ struct Run {
     driver_at: Moment,
     driver_wait: Moment,
     containers: Vec<Container>,
+    /// What its status says.
+    shown: Option<status::Shown>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +148,7 @@ pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
         collector::finish(sim, Kind::Pod, key);
         return;
     };
-    status::publish(sim, key, &run);
+    status::publish(sim, key, &mut run);
     sim.kubelets.runs.insert(key.clone(), run);
     if next < Moment::MAX {
         sim.queue.push(next.max(sim.now + 1), Task::Sync(key.clone()));
@@ -181,6 +183,7 @@ impl Run {
             driver_at: 0,
             driver_wait: SECOND / 2,
             containers,
+            shown: None,
         }
     }
 
@@ -317,15 +320,17 @@ fn wired(scene: &mut Scene<'_>) -> bool {
     false
 }
 
-/// The first status that a kubelet writes, and everything that does not change afterwards.
-fn addresses(sim: &Simulation, node: &str, uid: &str) -> (String, String) {
+/// A node's address.
+fn host<'a>(sim: &'a Simulation, node: &str) -> &'a str {
     let key = Key::cluster(node);
-    let host = sim.store.get(Kind::Node, &key).map_or("", |n| n.text("status/addresses/0/address"));
+    sim.store.get(Kind::Node, &key).map_or("", |n| n.text("status/addresses/0/address"))
+}
+
+/// The address of a pod in the network of pods.
+fn address(sim: &Simulation, uid: &str) -> String {
     let bits = sim.chance.of("address", uid).bits();
     // 198.18.0.0/15 is reserved for benchmarks (RFC 2544): data only, never dialled.
-    let address =
-        format!("198.{}.{}.{}", 18 + (bits & 1), (bits >> 8) & 0xff, 1 + (bits >> 16) % 254);
-    (host.to_owned(), address)
+    format!("198.{}.{}.{}", 18 + (bits & 1), (bits >> 8) & 0xff, 1 + (bits >> 16) % 254)
 }
 
 /// `[{"ip": …}]`, the plural form of an address.

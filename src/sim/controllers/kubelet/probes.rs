@@ -146,7 +146,7 @@ impl Probe {
 /// What the HTTP prober says.
 fn complaint(scene: &Scene<'_>, conduct: Conduct) -> String {
     if conduct == Conduct::Hangs {
-        let (_, address) = super::addresses(scene.sim, &scene.node, scene.uid());
+        let address = super::address(scene.sim, scene.uid());
         format!(
             "Get \"http://{address}:8080/healthz\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         )

@@ -1,28 +1,68 @@
 //! What does the kubelet write into a pod's status?
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::container::{Container, State};
-use super::{Run, Stage, addresses, plural};
+use super::container::{Container, Ended, State};
+use super::{Run, Stage, address, host, plural};
 use crate::sim::fields::{Condition, Fields, set_condition};
 use crate::sim::kind::Kind;
 use crate::sim::moment::stamp;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
 
+/// What a status was written from, and the pod with it.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pod: Arc<Value>,
+    host: String,
+    stage: Stage,
+    sandbox: bool,
+    containers: Vec<(u32, State, Option<Ended>)>,
+}
+
+impl Shown {
+    /// Whether the same would be written again. Probes fail and events are told without a word of it in the status.
+    fn still(&self, pod: &Arc<Value>, host: &str, run: &Run) -> bool {
+        let same = |(shown, now): (&(u32, State, Option<Ended>), &Container)| {
+            (shown.0, &shown.1, &shown.2) == (now.restarts, &now.state, &now.last)
+        };
+        Arc::ptr_eq(&self.pod, pod)
+            && self.host == host
+            && (self.stage, self.sandbox) == (run.stage, run.sandbox)
+            && self.containers.iter().zip(&run.containers).all(same)
+    }
+}
+
 /// Writes the pod's status, if anything in it changed.
-pub(super) fn publish(sim: &mut Simulation, key: &Key, run: &Run) {
+pub(super) fn publish(sim: &mut Simulation, key: &Key, run: &mut Run) {
     let Some(pod) = sim.store.get(Kind::Pod, key) else { return };
-    let (host, own) = addresses(sim, pod.text("spec/nodeName"), &run.uid);
-    let address = if pod.truth("spec/hostNetwork") { host.clone() } else { own };
+    let host = host(sim, pod.text("spec/nodeName"));
+    if run.shown.as_ref().is_some_and(|shown| shown.still(pod, host, run)) {
+        return;
+    }
+    let host = host.to_owned();
+    write(sim, key, run, &host);
+    let containers = run.containers.iter().map(|c| (c.restarts, c.state.clone(), c.last.clone()));
+    let containers = containers.collect();
+    let (stage, sandbox) = (run.stage, run.sandbox);
+    let pod = sim.store.get(Kind::Pod, key).cloned();
+    run.shown = pod.map(|pod| Shown { pod, host, stage, sandbox, containers });
+}
+
+fn write(sim: &mut Simulation, key: &Key, run: &Run, host: &str) {
+    let Some(pod) = sim.store.get(Kind::Pod, key) else { return };
+    let own = address(sim, &run.uid);
+    let address = if pod.truth("spec/hostNetwork") { host.to_owned() } else { own };
     let statuses: Vec<_> = run.containers.iter().map(|c| status(sim, key, run, c)).collect();
     let phase = phase(run, pod.text("spec/restartPolicy"));
     let now = stamp(sim.now + sim.surroundings.skew(pod.text("spec/nodeName")));
-    sim.store.update(Kind::Pod, key, |pod| {
+    sim.store.update_status(Kind::Pod, key, |pod| {
         pod.put("status/phase", json!(phase));
         pod.put("status/startTime", json!(stamp(run.since)));
         pod.put("status/hostIP", json!(host));
-        pod.put("status/hostIPs", plural(&host));
+        pod.put("status/hostIPs", plural(host));
         if run.sandbox {
             pod.put("status/podIP", json!(address));
             pod.put("status/podIPs", plural(&address));
@@ -47,15 +87,11 @@ fn conditions(pod: &mut Value, run: &Run, phase: &str, now: &str) {
     let sandbox = if run.sandbox { "True" } else { "False" };
     let plain = [("PodReadyToStartContainers", sandbox), ("Initialized", "True")];
     for (kind, status) in plain {
-        write(pod, Condition { kind, status, reason: "", message: "" }, now);
+        set_condition(pod, Condition { kind, status, reason: "", message: "" }, now, &[]);
     }
     for kind in ["Ready", "ContainersReady"] {
-        write(pod, Condition { kind, status, reason, message: &message }, now);
+        set_condition(pod, Condition { kind, status, reason, message: &message }, now, &[]);
     }
-}
-
-fn write(pod: &mut Value, wanted: Condition<'_>, now: &str) {
-    set_condition(pod, wanted, now, &[]);
 }
 
 /// `getPhase` of the kubelet.

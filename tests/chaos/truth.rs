@@ -1,0 +1,228 @@
+//! Does a daemon that had trouble know and say in the end what one knows and says that had none?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use kubestrata::model::finding::Finding;
+use kubestrata::model::kind::{Kind, Origin};
+use kubestrata::model::record::Record;
+use kubestrata::model::subject::Subject;
+use kubestrata::model::world::{Store, World};
+use kubestrata::sources::{self, WatchOptions};
+use tokio::sync::mpsc;
+
+use super::book::{Book, Told};
+use super::replica::{Life, Replica};
+
+/// Signals about what a daemon itself can see of the cluster.
+const OWN_SIGHT: &[&str] = &["observability_kubestrata_blind"];
+
+/// Totals of what Events report about pods.
+const OF_EVENTS: &[&str] = &["compute_probe_failures_total", "networking_sandbox_failures_total"];
+
+/// By how much two daemons may differ in when they tell something: a tick, what clocks are off, and a moment.
+const APART: SignedDuration = SignedDuration::from_mins(1);
+
+/// How far back a daemon may still see what has changed since: [the last state is worth reading](five minutes) when
+/// the API server does not answer, and its own way to find that out and to come back.
+const BEHIND: SignedDuration = SignedDuration::from_mins(10);
+
+/// What differs between the cluster and what a daemon holds of it.
+pub async fn of_cluster(client: &Client, replica: &Replica, life: &Life) -> Vec<String> {
+    let kinds = life.ticker.reader().pipeline().kinds();
+    let options = WatchOptions::new(kinds.clone(), Arc::new(|| Timestamp::UNIX_EPOCH));
+    let (changes, mut inbox) = mpsc::channel(10_000);
+    sources::list_once(client.clone(), options, changes).await.expect("no Prometheus");
+    let mut listed = World::default();
+    while let Some(batch) = inbox.recv().await {
+        batch.into_iter().for_each(|delta| listed.apply(delta, Timestamp::UNIX_EPOCH));
+    }
+    let mut broken = Vec::new();
+    for kind in kinds.into_iter().filter(|k| matches!(k.origin(), Origin::Watch | Origin::Metadata))
+    {
+        let (truth, held) = (objects(&listed, kind), objects(life.ticker.reader().world(), kind));
+        let differing: Vec<_> = (truth.keys().chain(held.keys()).collect::<BTreeSet<_>>())
+            .into_iter()
+            .filter(|key| truth.get(*key) != held.get(*key))
+            .collect();
+        if let Some(first) = differing.first() {
+            broken.push(format!(
+                "{} holds {} {} of {}, {} other than they are, as {first:?}:\n    {:?}\n    {:?}",
+                replica.book.name,
+                held.len(),
+                kind.plural(),
+                truth.len(),
+                differing.len(),
+                held.get(*first),
+                truth.get(*first)
+            ));
+        }
+        let source = life.ticker.reader().world().source(kind);
+        let list = listed.source(kind);
+        if source.availability != list.availability || source.synced != list.synced {
+            broken.push(format!("{} sees {kind:?} as {source:?}", replica.book.name));
+        }
+    }
+    broken
+}
+
+/// The objects of a kind in words, by namespace and name.
+fn objects(world: &World, kind: Kind) -> BTreeMap<(String, String), String> {
+    fn all<T: Record + Debug>(store: &Store<T>) -> BTreeMap<(String, String), String> {
+        let name = |item: &T| (item.meta().namespace.to_string(), item.meta().name.to_string());
+        store.iter().map(|item| (name(item), format!("{item:?}"))).collect()
+    }
+    match kind {
+        Kind::Namespace => all(&world.namespaces),
+        Kind::Node => all(&world.nodes),
+        Kind::Job => all(&world.jobs),
+        Kind::CronJob => all(&world.cron_jobs),
+        Kind::Pod => all(&world.pods),
+        Kind::PersistentVolumeClaim => all(&world.claims),
+        Kind::PersistentVolume => all(&world.volumes),
+        Kind::StorageClass => all(&world.storage_classes),
+        Kind::VolumeAttachment => all(&world.volume_attachments),
+        Kind::CsiDriver => all(&world.csi_drivers),
+        Kind::CsiNode => all(&world.csi_nodes),
+        Kind::Event => all(&world.events),
+        Kind::EndpointSlice => all(&world.slices),
+        kind => match world.workloads(kind) {
+            Some(store) => all(store),
+            None => world.resources(kind).map(all).unwrap_or_default(),
+        },
+    }
+}
+
+/// Whether a daemon tells the same of the object under another reason, or did a moment ago: what comes and goes every
+/// few seconds, two daemons see at different times.
+fn alternates(book: &Book, finding: &Finding) -> bool {
+    let same = |f: &Finding| f.subject == finding.subject;
+    let lately = |told: &&Told| later(told.at, BEHIND) > book.last;
+    book.open.values().any(same) || book.story.iter().filter(lately).any(|t| same(&t.finding))
+}
+
+/// In the end the same is open, under the same ids, and since when the objects themselves say it.
+pub fn of_findings(book: &Book, calm: &Book, fresh: &Book) -> Vec<String> {
+    let mut broken = Vec::new();
+    let ids: BTreeSet<_> = book.open.keys().chain(calm.open.keys()).collect();
+    for id in ids {
+        match (book.open.get(id), calm.open.get(id)) {
+            (Some(f), None) | (None, Some(f)) if OWN_SIGHT.contains(&f.signal.as_str()) => {}
+            (Some(f), None) if alternates(calm, f) => {}
+            (None, Some(f)) if alternates(book, f) => {}
+            (Some(f), None) => broken.push(format!(
+                "{} still tells {id} {} since {}: {}",
+                book.name, f.signal, f.since, f.message
+            )),
+            (None, Some(f)) => broken.push(format!(
+                "{} does not tell {id} {} since {}: {}",
+                book.name, f.signal, f.since, f.message
+            )),
+            (Some(f), Some(c)) => {
+                // Who watched all the time knows the earliest start, who came last the latest.
+                let latest = fresh.open.get(id).map_or(Timestamp::MAX, |f| f.since);
+                // That it was over for a while, not everybody has seen.
+                let before = calm.story.iter().filter(|t| t.finding.id == *id);
+                let earliest = before.map(|t| t.finding.since).chain([c.since]).min();
+                let off = APART;
+                if earliest.is_some_and(|earliest| f.since < earliest - BEHIND)
+                    || (latest != Timestamp::MAX && f.since > latest + off)
+                {
+                    broken.push(format!(
+                        "{} tells {id} {} since {}, not from {} to {latest}: {}",
+                        book.name, f.signal, f.since, c.since, f.message
+                    ));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    broken
+}
+
+/// What a finding is about, whatever its signal and reason: where something comes and goes every few seconds, as in a
+/// crash loop, who looks a moment later sees another side of it.
+type About = Subject;
+
+type Span = (Timestamp, Timestamp);
+
+/// What was open when.
+fn spans(story: &[Told]) -> BTreeMap<About, Vec<(&str, Span)>> {
+    let mut spans: BTreeMap<About, Vec<(&str, Span)>> = BTreeMap::new();
+    for told in story {
+        let f = &told.finding;
+        let of = spans.entry(f.subject.clone()).or_default();
+        if told.opened {
+            of.push((&f.id, (told.at, Timestamp::MAX)));
+        } else if let Some(last) = of.iter_mut().rev().find(|(id, _)| *id == f.id) {
+            last.1.1 = told.at;
+        }
+    }
+    spans
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Nothing was opened that was not so, and nothing closed that went on. While trouble is `unnoticed`, nobody can know
+/// better.
+pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
+    let (mine, truth) = (spans(&book.story), spans(&calm.story));
+    let mut broken = Vec::new();
+    for told in &book.story {
+        let f = &told.finding;
+        // Who may not see something for long does without it, and judges by the rest.
+        let limited = told.unseen.iter().any(|kind| calm.served.contains(kind));
+        let stuck = unnoticed.iter().any(|(from, until)| *from <= told.at && told.at <= *until);
+        if OWN_SIGHT.contains(&f.signal.as_str()) || limited || stuck {
+            continue;
+        }
+        let about = f.subject.clone();
+        let of = truth.get(&about).map_or(&[][..], Vec::as_slice);
+        let so = |(_, (from, until)): &(&str, Span)| {
+            *from - BEHIND <= told.at && told.at <= later(*until, BEHIND)
+        };
+        let goes_on = |(_, (from, until)): &(&str, Span)| {
+            *from + BEHIND < told.at && later(told.at, BEHIND) < *until
+        };
+        // Under another reason, or again.
+        let stays =
+            |(_, (from, until)): &(&str, Span)| *from <= told.at + APART && told.at < *until;
+        // What ends as it is told: a moment later it had not held for long enough.
+        let brief = |(id, (from, until)): &(&str, Span)| {
+            let killed = book.killed.iter().any(|at| *at >= told.at && *at <= told.at + APART);
+            *id == f.id && *from == told.at && (killed || *until <= told.at + APART)
+        };
+        let wrong = match told.opened {
+            true => !of.iter().any(so) && !mine[&about].iter().any(brief),
+            false => of.iter().any(goes_on) && !mine[&about].iter().any(stays),
+        };
+        if wrong {
+            let what = if told.opened { "opened what was not so" } else { "closed what went on" };
+            broken.push(format!(
+                "{} {what} at {}, {of:?}: {} {} since {}: {}",
+                book.name, told.at, f.id, f.signal, f.since, f.message
+            ));
+        }
+    }
+    broken
+}
+
+/// Nothing was counted twice: who saw less has counted no more.
+pub fn of_totals(book: &Book, calm: &Book) -> Vec<String> {
+    let (counted, truth) = (book.sums(|_| true), calm.sums(|_| true));
+    let mut broken = Vec::new();
+    for (signal, total) in counted {
+        let most = truth.get(&signal).copied().unwrap_or(0);
+        // Who hears late that a pod is gone counts what is still reported of it.
+        let most = if OF_EVENTS.contains(&signal.as_str()) { most + most / 50 + 5 } else { most };
+        if total > most {
+            broken.push(format!("{} counted {total} of {most} {signal}", book.name));
+        }
+    }
+    broken
+}
