@@ -118,6 +118,8 @@ fn no_promise_is_broken_whatever_happens() {
             let first = number("KUBESTRATA_CHAOS_FIRST").unwrap_or(1);
             (first..first + count).collect()
         }
+        // A seed that nobody has looked at holds up whoever works on this, not everybody else.
+        (None, None) if std::env::var_os("CI").is_some() => vec![1, 2, 3],
         (None, None) => vec![1, 2, random_seed()],
     };
     let broken = all(&seeds);

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -11,13 +12,20 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::record::Labelled;
 
 /// A shared, immutable string: 16 bytes in a record, one allocation for all equal texts of one [`Interner`].
-#[derive(Clone, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct Text(Arc<str>);
 
 /// Equal texts of one interner are one: most comparisons need not look at them.
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+/// As the string hashes, by which a `Text` is looked up too.
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

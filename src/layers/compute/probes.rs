@@ -177,7 +177,7 @@ fn unready(view: &View<'_>, out: &mut Verdicts) {
         let words = report.map_or(String::new(), |e| format!(": {}", e.note.trim()));
         out.push(Verdict {
             subject: workload.subject(),
-            labels: labels(&workload, [reason]),
+            labels: labels(workload, [reason]),
             reason,
             severity: if unready == running { Severity::Critical } else { Severity::Warning },
             since,
