@@ -200,17 +200,6 @@ pub(super) fn crowd(sim: &mut Simulation, node: &str, crowd: Option<Crowd>) {
     kubelet::recheck_node(sim, node);
 }
 
-/// `kubectl rollout restart`.
-pub(super) fn restart(sim: &mut Simulation, kind: Kind, at: &str) {
-    let now = sim.stamp();
-    sim.store.update(kind, &key(at), |workload| {
-        let mut annotations = workload.at("spec/template/metadata/annotations").cloned();
-        let annotations = annotations.get_or_insert_with(|| json!({}));
-        annotations["kubectl.kubernetes.io/restartedAt"] = json!(now);
-        workload.put("spec/template/metadata/annotations", annotations.take());
-    });
-}
-
 /// The nodes of a zone.
 pub(super) fn nodes_of(sim: &Simulation, zone: &str) -> Vec<Key> {
     let all = sim.store.list(Kind::Node, None);

@@ -1,7 +1,7 @@
 //! What wears on for hours, a little of everything, before anybody calls it a fault?
 
 use super::compute::UNSERVED;
-use super::means::{self, behave, crowd, key, release};
+use super::means::{behave, crowd, key, release, scale};
 use super::{Class, Fault, FaultKind};
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
@@ -19,8 +19,9 @@ const MOST_REFUSED: f64 = 0.6;
 const FIRST_LIFE: Moment = 3 * 60 * MINUTE;
 const SHORTEST_LIFE: Moment = 12 * MINUTE;
 const CREEPS_EVERY: Moment = 60 * MINUTE;
-/// How often a set whose volumes are slow is restarted.
-const RESTARTS_EVERY: Moment = 30 * MINUTE;
+/// How often a set whose volumes are slow gets another pod, and for how long.
+const GROWS_EVERY: Moment = 20 * MINUTE;
+const GROWN_FOR: Moment = 50 * MINUTE;
 
 /// What follows when pods of one node, whosever they are, are unready for a moment or start slowly.
 const ON_A_NODE: &[&str] = &[
@@ -69,11 +70,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the clock of node {node} is {seconds} seconds behind",
         root: "Node {node}",
         tells: &["compute_node_heartbeat_late"],
-        follows: &[
-            "compute_node_heartbeat_age_seconds",
-            "observability_leader_lease_stale",
-            "storage_csi_controller_lease_stale",
-        ],
+        follows: &[],
         within: 180,
         lasts: 1_800,
         parameters: &[("node", "node-c1"), ("seconds", "120")],
@@ -119,7 +116,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         name: "slow-disks",
         layer: "storage",
         class: Class::Weak,
-        summary: "the disks of {driver} take {times} times as long to come, while StatefulSet {set} is restarted",
+        summary: "the disks of {driver} take {times} times as long to come, while StatefulSet {set} grows and shrinks",
         root: "CSIDriver {driver}",
         tells: &["storage_attach_seconds", "storage_pvc_time_to_bound_seconds"],
         follows: &[
@@ -138,7 +135,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         begin: |sim, fault| {
             let times = fault.parameter("times").parse::<f64>().unwrap_or(1.0);
             sim.surroundings.set_slowness(fault.parameter("driver"), times);
-            restart_set(sim, fault);
+            grow(sim, fault);
         },
         end: |sim, fault| sim.surroundings.set_slowness(fault.parameter("driver"), 1.0),
     },
@@ -182,10 +179,13 @@ fn creep_on(sim: &mut Simulation, fault: &Fault) {
     script::later(sim, CREEPS_EVERY, fault, creep_on);
 }
 
-/// `kubectl rollout restart`, again and again while the disks are slow.
-fn restart_set(sim: &mut Simulation, fault: &Fault) {
+/// One pod more, for a while, again and again while the disks are slow.
+fn grow(sim: &mut Simulation, fault: &Fault) {
     if sim.surroundings.slowness(fault.parameter("driver")) > 1.0 {
-        means::restart(sim, Kind::StatefulSet, fault.parameter("set"));
-        script::later(sim, RESTARTS_EVERY, fault, restart_set);
+        scale(sim, Kind::StatefulSet, fault.parameter("set"), 1);
+        script::later(sim, GROWN_FOR, fault, |sim, fault| {
+            scale(sim, Kind::StatefulSet, fault.parameter("set"), -1);
+        });
+        script::later(sim, GROWS_EVERY, fault, grow);
     }
 }
