@@ -181,7 +181,7 @@ fn rhythm(sim: &Simulation, key: &Key, every: Moment, now: Moment) -> Moment {
 /// The node on which a lease's holder runs; empty for the control plane.
 fn machine_of(sim: &Simulation, lease: &Key, object: &Value) -> String {
     if lease.ns == NODES {
-        return lease.name.to_string();
+        return lease.name.clone();
     }
     let pod = Key::new(lease.ns.as_str(), object.text("spec/holderIdentity"));
     sim.store.get(Kind::Pod, &pod).map_or("", |pod| pod.text("spec/nodeName")).to_owned()
