@@ -84,7 +84,7 @@ impl Episode {
 
     /// Whether its record says that this signal tells of it or follows from it.
     pub(super) fn is_named_for(&self, signal: &str) -> bool {
-        self.is_told_by(signal) || self.fault.kind.follows.contains(&signal)
+        self.fault.kind.names().any(|name| name == signal)
     }
 
     /// Whether this signal may speak because of it.

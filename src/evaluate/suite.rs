@@ -62,7 +62,7 @@ mod tests {
     fn every_signal_that_a_fault_names_is_declared() {
         let known: BTreeSet<_> = signal_names().into_iter().collect();
         for fault in faults() {
-            for name in fault.tells.iter().chain(fault.follows) {
+            for name in fault.names() {
                 assert!(known.contains(name), "{}: no signal {name}", fault.name);
             }
         }

@@ -1,6 +1,7 @@
 //! What wears on for hours, a little of everything, before anybody calls it a fault?
 
 use super::compute::UNSERVED;
+use super::follows::{Follows, LED_NOWHERE, SHORT, STARTING, UNDELIVERED, UNREADY};
 use super::means::{behave, crowd, key, release, scale};
 use super::{Class, Fault, FaultKind};
 use crate::sim::fields::Fields;
@@ -24,21 +25,19 @@ const GROWS_EVERY: Moment = 20 * MINUTE;
 const GROWN_FOR: Moment = 50 * MINUTE;
 
 /// What follows when pods of one node, whosever they are, are unready for a moment or start slowly.
-const ON_A_NODE: &[&str] = &[
-    "compute_hpa_unhealthy",
-    "compute_pdb_blocking",
-    "compute_rollout_active",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "gitops_argo_unhealthy",
-    "gitops_controller_down",
-    "gitops_flux_not_ready",
-    "networking_ingress_backend_broken",
-    "networking_route_unresolved",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "observability_monitor_without_targets",
+const ON_A_NODE: Follows = &[
+    SHORT,
+    LED_NOWHERE,
+    UNDELIVERED,
+    &[
+        "compute_hpa_unhealthy",
+        "compute_pdb_blocking",
+        "compute_rollout_active",
+        "gitops_controller_down",
+        "networking_service_not_serving",
+        "networking_service_ready_ratio",
+        "observability_monitor_without_targets",
+    ],
 ];
 
 pub(super) static FAULTS: &[FaultKind] = &[
@@ -120,14 +119,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "CSIDriver {driver}",
         tells: &["storage_attach_seconds", "storage_pvc_time_to_bound_seconds"],
         follows: &[
-            "compute_pod_startup_seconds",
-            "compute_pods_unready",
-            "compute_rollout_active",
-            "compute_time_to_ready_seconds",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "networking_service_ready_ratio",
+            UNREADY,
+            STARTING,
+            &["compute_rollout_active", "networking_service_ready_ratio"],
         ],
         within: 3_600,
         lasts: 7_200,
