@@ -203,8 +203,12 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         let past = match (self.signal.profile, self.born_at_zero) {
             (Profile::None, _) => return None,
             (Profile::Level { .. }, _) => Past::Level(Level::new(phase(&reading.labels))),
-            (Profile::Rate, Some(since)) => Past::Rate(Rate::new(0.0, since)),
-            (Profile::Rate, None) => Past::Rate(Rate::new(reading.value, self.moment.now)),
+            (Profile::Rate | Profile::Flood { .. }, Some(since)) => {
+                Past::Rate(Rate::new(0.0, since))
+            }
+            (Profile::Rate | Profile::Flood { .. }, None) => {
+                Past::Rate(Rate::new(reading.value, self.moment.now))
+            }
         };
         Some(Series { labels: reading.labels.clone(), past, absent_since: None })
     }
@@ -255,6 +259,11 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
                 level.step(Sample { value, population, bad, floor, wanted }, at, settled, open)
             }
             (Past::Rate(rate), Profile::Rate) => rate.step(value, at, settled, open, wanted),
+            (Past::Rate(rate), Profile::Flood { least }) => {
+                let expectation = rate.step(value, at, settled, open, wanted);
+                expectation
+                    .map(|e| if e.observed < least { Expectation { p_value: 1.0, ..e } } else { e })
+            }
             _ => None,
         }?;
         (wanted || expectation.p_value < TOLD).then(|| (key(), expectation))
@@ -296,6 +305,7 @@ mod tests {
     }
 
     static COUNTER: Signal = signal(&["namespace"], Profile::Rate, Unit::Count);
+    static BURSTS: Signal = signal(&["namespace"], Profile::Flood { least: 20.0 }, Unit::Count);
     static LEVEL: Profile = Profile::Level { bad: Direction::High, floor: 1.0 };
     static GAUGE: Signal = signal(&["namespace"], LEVEL, Unit::Count);
     static RATIO: Signal = signal(&["namespace"], LEVEL, Unit::Ratio);
@@ -357,6 +367,14 @@ mod tests {
         let found = bench.tick(&[("shop", 8.0)]);
         assert_eq!(found.len(), 1);
         assert!(found[0].1.p_value < 1e-9 && found[0].1.mature, "{found:?}");
+    }
+
+    #[test]
+    fn a_burst_surprises_when_it_is_a_flood() {
+        let mut bench = Bench::new(&BURSTS);
+        bench.ticks(500, &[]);
+        assert_eq!(bench.tick(&[("shop", 19.0)]), []);
+        assert_eq!(bench.tick(&[("shop", 19.0), ("web", 20.0)])[0].0, "web");
     }
 
     #[test]
