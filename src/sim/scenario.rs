@@ -312,7 +312,8 @@ mod tests {
         assert!(two.iter().any(|p| p.at < day) && two.iter().any(|p| p.at > day));
         assert!(two.iter().all(|p| p.at < 2 * day));
         let later = life.ordinary(shape, noon + day, day);
-        let second: Vec<_> = two.iter().filter(|p| p.at >= day).map(|p| p.at.saturating_sub(day)).collect();
+        let second: Vec<_> =
+            two.iter().filter(|p| p.at >= day).map(|p| p.at.saturating_sub(day)).collect();
         assert_eq!(later.iter().map(|p| p.at).collect::<Vec<_>>(), second);
         assert!(Scenario::healthy().ordinary(shape, noon, day).is_empty());
     }

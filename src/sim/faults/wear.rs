@@ -1,7 +1,7 @@
 //! What wears on for hours, a little of everything, before anybody calls it a fault?
 
 use super::compute::UNSERVED;
-use super::follows::{Follows, LED_NOWHERE, SHORT, STARTING, UNDELIVERED, UNREADY};
+use super::follows::{SHORT, STARTING, UNREADY};
 use super::means::{behave, crowd, key, release, scale};
 use super::{Class, Fault, FaultKind};
 use crate::sim::fields::Fields;
@@ -24,22 +24,6 @@ const CREEPS_EVERY: Moment = 60 * MINUTE;
 const GROWS_EVERY: Moment = 20 * MINUTE;
 const GROWN_FOR: Moment = 50 * MINUTE;
 
-/// What follows when pods of one node, whosever they are, are unready for a moment or start slowly.
-const ON_A_NODE: Follows = &[
-    SHORT,
-    LED_NOWHERE,
-    UNDELIVERED,
-    &[
-        "compute_hpa_unhealthy",
-        "compute_pdb_blocking",
-        "compute_rollout_active",
-        "gitops_controller_down",
-        "networking_service_not_serving",
-        "networking_service_ready_ratio",
-        "observability_monitor_without_targets",
-    ],
-];
-
 pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "noisy-neighbour",
@@ -53,7 +37,14 @@ pub(super) static FAULTS: &[FaultKind] = &[
             "compute_probe_failures_total",
             "networking_endpoint_flaps_total",
         ],
-        follows: ON_A_NODE,
+        follows: &[
+            SHORT,
+            &[
+                "compute_rollout_active",
+                "networking_service_not_serving",
+                "networking_service_ready_ratio",
+            ],
+        ],
         within: 3_600,
         lasts: 10_800,
         parameters: &[("node", "node-b1")],
