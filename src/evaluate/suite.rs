@@ -21,8 +21,11 @@ const FILES: &[(&str, &str)] = files![
     "held-out-quiet-morning.yaml",
     "held-out-releases.yaml",
     "held-out-too-many.yaml",
+    "held-out-wear.yaml",
     "maintenance-window.yaml",
+    "ordinary-day.yaml",
     "two-at-once.yaml",
+    "wearing-on.yaml",
 ];
 
 /// The names of all signals, without `kubestrata_`.
