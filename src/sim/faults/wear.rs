@@ -112,7 +112,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         follows: &[
             UNREADY,
             STARTING,
-            &["compute_rollout_active", "networking_service_ready_ratio"],
+            &[
+                "compute_rollout_active",
+                "compute_unschedulable_pods",
+                "networking_service_ready_ratio",
+            ],
         ],
         within: 3_600,
         lasts: 7_200,
