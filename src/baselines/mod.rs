@@ -25,6 +25,9 @@ use rate::Rate;
 /// What is no rarer than this is not worth telling.
 const TOLD: f64 = 0.05;
 
+/// In seconds.
+const TEN_MINUTES: f64 = 600.0;
+
 /// The pasts of all judged series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
@@ -260,14 +263,20 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
             }
             (Past::Rate(rate), Profile::Rate) => rate.step(value, at, settled, open, wanted),
             (Past::Rate(rate), Profile::Flood { least }) => {
-                let expectation = rate.step(value, at, settled, open, wanted);
-                expectation
-                    .map(|e| if e.observed < least { Expectation { p_value: 1.0, ..e } } else { e })
+                let unsurprising = |e: Expectation| Expectation { p_value: 1.0, ..e };
+                let judged = rate.step(value, at, settled, open, wanted);
+                judged.map(|e| if is_flood(&e, least) { e } else { unsurprising(e) })
             }
             _ => None,
         }?;
         (wanted || expectation.p_value < TOLD).then(|| (key(), expectation))
     }
+}
+
+/// Whether an increase is at least so much in ten minutes.
+fn is_flood(judged: &Expectation, least: f64) -> bool {
+    let window = judged.window.map_or(TEN_MINUTES, |window| window.as_secs_f64());
+    judged.observed * TEN_MINUTES >= least * window
 }
 
 /// Different for different series, the same for the same one: FNV-1a over 32 bits.

@@ -97,7 +97,7 @@ pub enum Profile {
     Rate,
     /// The same, of what comes in bursts by nature: only one of this size or more may surprise.
     Flood {
-        /// The least increase that matters.
+        /// The least increase in ten minutes that matters.
         least: f64,
     },
 }

@@ -23,7 +23,7 @@ pub(super) static EVENTS: Signal = Signal {
     read: Read::Counter,
 };
 
-/// Events come in bursts: a batch of Jobs brings dozens. A reporter that floods brings hundreds.
+/// Events come in bursts: a batch of Jobs brings dozens in ten minutes. A reporter that floods brings hundreds.
 const FLOOD: f64 = 100.0;
 
 /// Reporters that are told by name; names of others have no bound.
