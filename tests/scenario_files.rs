@@ -63,6 +63,7 @@ fn what_the_schema_refuses_the_reader_refuses_too() {
     let broken = [
         "timelin: []",
         "set: both",
+        "life: 5",
         "every: soon",
         "every: 5",
         "cluster: {nodes: 1, pods: 80}",

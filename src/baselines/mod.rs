@@ -25,6 +25,9 @@ use rate::Rate;
 /// What is no rarer than this is not worth telling.
 const TOLD: f64 = 0.05;
 
+/// In seconds.
+const TEN_MINUTES: f64 = 600.0;
+
 /// The pasts of all judged series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
@@ -203,8 +206,12 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         let past = match (self.signal.profile, self.born_at_zero) {
             (Profile::None, _) => return None,
             (Profile::Level { .. }, _) => Past::Level(Level::new(phase(&reading.labels))),
-            (Profile::Rate, Some(since)) => Past::Rate(Rate::new(0.0, since)),
-            (Profile::Rate, None) => Past::Rate(Rate::new(reading.value, self.moment.now)),
+            (Profile::Rate | Profile::Flood { .. }, Some(since)) => {
+                Past::Rate(Rate::new(0.0, since))
+            }
+            (Profile::Rate | Profile::Flood { .. }, None) => {
+                Past::Rate(Rate::new(reading.value, self.moment.now))
+            }
         };
         Some(Series { labels: reading.labels.clone(), past, absent_since: None })
     }
@@ -255,10 +262,21 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
                 level.step(Sample { value, population, bad, floor, wanted }, at, settled, open)
             }
             (Past::Rate(rate), Profile::Rate) => rate.step(value, at, settled, open, wanted),
+            (Past::Rate(rate), Profile::Flood { least }) => {
+                let unsurprising = |e: Expectation| Expectation { p_value: 1.0, ..e };
+                let judged = rate.step(value, at, settled, open, wanted);
+                judged.map(|e| if is_flood(&e, least) { e } else { unsurprising(e) })
+            }
             _ => None,
         }?;
         (wanted || expectation.p_value < TOLD).then(|| (key(), expectation))
     }
+}
+
+/// Whether an increase is at least so much in ten minutes.
+fn is_flood(judged: &Expectation, least: f64) -> bool {
+    let window = judged.window.map_or(TEN_MINUTES, |window| window.as_secs_f64());
+    judged.observed * TEN_MINUTES >= least * window
 }
 
 /// Different for different series, the same for the same one: FNV-1a over 32 bits.
@@ -296,6 +314,7 @@ mod tests {
     }
 
     static COUNTER: Signal = signal(&["namespace"], Profile::Rate, Unit::Count);
+    static BURSTS: Signal = signal(&["namespace"], Profile::Flood { least: 20.0 }, Unit::Count);
     static LEVEL: Profile = Profile::Level { bad: Direction::High, floor: 1.0 };
     static GAUGE: Signal = signal(&["namespace"], LEVEL, Unit::Count);
     static RATIO: Signal = signal(&["namespace"], LEVEL, Unit::Ratio);
@@ -357,6 +376,14 @@ mod tests {
         let found = bench.tick(&[("shop", 8.0)]);
         assert_eq!(found.len(), 1);
         assert!(found[0].1.p_value < 1e-9 && found[0].1.mature, "{found:?}");
+    }
+
+    #[test]
+    fn a_burst_surprises_when_it_is_a_flood() {
+        let mut bench = Bench::new(&BURSTS);
+        bench.ticks(500, &[]);
+        assert_eq!(bench.tick(&[("shop", 19.0)]), []);
+        assert_eq!(bench.tick(&[("shop", 19.0), ("web", 20.0)])[0].0, "web");
     }
 
     #[test]

@@ -70,6 +70,9 @@ fn judged(signal: &Signal) -> String {
         Profile::None if matches!(signal.read, Read::Rule(_)) => "rule".to_owned(),
         Profile::None => "not judged".to_owned(),
         Profile::Rate => "rate against its past".to_owned(),
+        Profile::Flood { least } => {
+            format!("rate against its past, from {least} in ten minutes on")
+        }
         Profile::Level { bad, .. } => match bad {
             Direction::High => "level against its past, high is bad".to_owned(),
             Direction::Low => "level against its past, low is bad".to_owned(),

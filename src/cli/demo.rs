@@ -25,7 +25,7 @@ use crate::sources::Connection;
 #[derive(Debug, Args)]
 #[command(after_help = names())]
 pub(super) struct DemoArgs {
-    /// What happens: `all`, `everyday`, `healthy`, one fault by name, or a file (docs/scenarios.md).
+    /// What happens: `all`, `everyday`, `healthy`, `life`, one fault by name, or a file (docs/scenarios.md).
     #[arg(long, default_value = "all", value_name = "NAME|FILE")]
     scenario: String,
     /// Simulated seconds a second.
@@ -58,7 +58,7 @@ fn speed(text: &str) -> Result<f64, String> {
 /// What is built in, one a line.
 fn names() -> String {
     let mut text = String::from("Built-in scenarios:\n");
-    for name in ["all", "everyday", "healthy"] {
+    for name in Scenario::GENERAL {
         let summary = Scenario::builtin(name).map_or_else(|e| e.to_string(), |s| s.summary);
         let _ = writeln!(text, "  {name:26} {summary}");
     }

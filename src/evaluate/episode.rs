@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::record::Time;
 use crate::model::subject::Subject;
-use crate::sim::{Class, Fault, Scenario, serves_everybody};
+use crate::sim::{Class, Fault, Planned, Scenario, Shape, serves_everybody};
 
 use super::START;
 
@@ -30,20 +30,22 @@ pub struct Episode {
     pub end: Time,
 }
 
-/// What a scenario does within `duration`, in order. What is cut short by the end counts until the end.
+/// What a scenario does within `duration` in a cluster of this shape, in order. What is cut short by the end counts
+/// until the end.
 #[must_use]
-pub(super) fn episodes(scenario: &Scenario, duration: Duration) -> Vec<Episode> {
-    let mut all = Vec::new();
+pub(super) fn episodes(scenario: &Scenario, shape: Shape, duration: Duration) -> Vec<Episode> {
+    let episode = |start: Duration, planned: &Planned| {
+        let (fault, lasts) = planned.fault()?;
+        let begin = start + planned.at;
+        let end = (begin + lasts).min(duration);
+        let episode = Episode { fault: fault.clone(), begin: after(begin), end: after(end) };
+        (begin < duration).then_some(episode)
+    };
+    let ordinary = scenario.ordinary(shape, START, duration);
     let mut start = Duration::ZERO;
+    let mut all: Vec<_> = ordinary.iter().filter_map(|planned| episode(start, planned)).collect();
     loop {
-        for planned in &scenario.timeline {
-            let Some((fault, lasts)) = planned.fault() else { continue };
-            let begin = start + planned.at;
-            if begin < duration {
-                let end = (begin + lasts).min(duration);
-                all.push(Episode { fault: fault.clone(), begin: after(begin), end: after(end) });
-            }
-        }
+        all.extend(scenario.timeline.iter().filter_map(|planned| episode(start, planned)));
         match scenario.every {
             Some(every) if start + every < duration => start += every,
             _ => break,
@@ -82,7 +84,7 @@ impl Episode {
 
     /// Whether its record says that this signal tells of it or follows from it.
     pub(super) fn is_named_for(&self, signal: &str) -> bool {
-        self.is_told_by(signal) || self.fault.kind.follows.contains(&signal)
+        self.fault.kind.names().any(|name| name == signal)
     }
 
     /// Whether this signal may speak because of it.
@@ -147,8 +149,12 @@ impl Episode {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::clock::Clock;
     use crate::model::kind::Kind;
+    use crate::sim::Cluster;
 
     fn subject(kind: Kind, namespace: &str, name: &str) -> Subject {
         Subject::new(kind, &namespace.into(), &name.into())
@@ -162,11 +168,33 @@ mod tests {
     #[test]
     fn a_repeated_scenario_gives_an_episode_each_time() {
         let scenario = Scenario::builtin("crashloop").expect("a scenario");
-        let all = episodes(&scenario, Duration::from_hours(2));
+        let all = episodes(&scenario, Shape::default(), Duration::from_hours(2));
         // 9 minutes, every 24, first at minute 2.
         assert_eq!(all.len(), 5);
         assert_eq!(all[1].begin, after(Duration::from_mins(26)));
         assert_eq!(all[4].end, after(Duration::from_mins(107)));
+    }
+
+    #[test]
+    fn ordinary_days_give_the_episodes_that_the_cluster_lives_through() {
+        let life = Scenario::builtin("life").expect("a scenario");
+        let shape = Shape { nodes: 6, pods: 90, seed: 5 };
+        // Over a midnight.
+        let lasts = Duration::from_hours(26);
+        let all = episodes(&life, shape, lasts);
+        assert!(all.len() > 10 && all.iter().all(Episode::healthy), "{}", all.len());
+        let clock = Clock::manual(START);
+        let cluster = Cluster::new(shape, life, clock);
+        let begun = Arc::new(Mutex::new(Vec::new()));
+        let list = Arc::clone(&begun);
+        cluster.on_fault(move |notice| {
+            if notice.started {
+                list.lock().expect("the list").push((notice.at, notice.what.to_string()));
+            }
+        });
+        cluster.advance_to(after(lasts));
+        let planned: Vec<_> = all.iter().map(|e| (e.begin, e.fault.to_string())).collect();
+        assert_eq!(*begun.lock().expect("the list"), planned);
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub fn mark(plan: &Plan, settings: &Settings) -> Result<Played, PlayError> {
     let Plan { scenario, seed, duration } = plan;
     let (nodes, pods) = scenario.cluster.unwrap_or(CLUSTER);
     let shape = Shape { nodes, pods, seed: *seed };
-    let mut scorer = Scorer::new(scenario.clone(), *duration, settings.baseline.warm_up);
+    let mut scorer = Scorer::new(scenario.clone(), shape, *duration, settings.baseline.warm_up);
     play(shape, scenario.clone(), settings, *duration, |report| scorer.observe(report))?;
     Ok(Played {
         scenario: scenario.name.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::record::Time;
 use crate::model::report::{Rarities, Report};
-use crate::sim::{Expected, Scenario};
+use crate::sim::{Expected, Scenario, Shape};
 
 use super::episode::{Episode, after, episodes};
 use super::static_rules::StaticRules;
@@ -88,10 +88,11 @@ pub struct Scorer {
 }
 
 impl Scorer {
-    /// For a play of this scenario that lasts this long, of a daemon that takes this long to warm up.
+    /// For a play of this scenario that lasts this long in a cluster of this shape, of a daemon that takes this long to
+    /// warm up.
     #[must_use]
-    pub fn new(scenario: Scenario, duration: Duration, warm_up: Duration) -> Self {
-        let episodes = episodes(&scenario, duration);
+    pub fn new(scenario: Scenario, shape: Shape, duration: Duration, warm_up: Duration) -> Self {
+        let episodes = episodes(&scenario, shape, duration);
         let watchers: [Box<dyn Watcher>; 3] =
             [Box::new(Kubestrata), Box::new(StaticRules::default()), Box::new(ZScores::default())];
         let told = Default::default();
@@ -210,7 +211,12 @@ mod tests {
     /// `crashloop` of payments/gateway from minute 2 to 11 of each 24.
     fn scorer(told: Vec<Told>) -> Scorer {
         let scenario = Scenario::builtin("crashloop").expect("a scenario");
-        let mut scorer = Scorer::new(scenario, Duration::from_mins(24), Duration::from_hours(1));
+        let mut scorer = Scorer::new(
+            scenario,
+            Shape::default(),
+            Duration::from_mins(24),
+            Duration::from_hours(1),
+        );
         scorer.told = [told.clone(), told.clone(), told];
         scorer
     }
@@ -252,7 +258,12 @@ mod tests {
     #[test]
     fn a_disturbance_accounts_for_nothing_that_its_record_does_not_allow() {
         let scenario = Scenario::builtin("rolling-update").expect("a scenario");
-        let mut scorer = Scorer::new(scenario, Duration::from_mins(24), Duration::from_hours(1));
+        let mut scorer = Scorer::new(
+            scenario,
+            Shape::default(),
+            Duration::from_mins(24),
+            Duration::from_hours(1),
+        );
         scorer.told[0] = vec![told(3, "compute_crashloop", "shop", "catalog", FINDING)];
         let [marks, ..] = scorer.marks();
         assert!(marks.faults.is_empty());
@@ -272,8 +283,12 @@ mod tests {
         });
         scenario.quiet.push("storage_pvc_lost".to_owned());
         for (minute, met) in [(4, false), (6, true), (10, false)] {
-            let mut scorer =
-                Scorer::new(scenario.clone(), Duration::from_mins(24), Duration::from_hours(1));
+            let mut scorer = Scorer::new(
+                scenario.clone(),
+                Shape::default(),
+                Duration::from_mins(24),
+                Duration::from_hours(1),
+            );
             scorer.told[0] = vec![
                 told(minute, "compute_crashloop", "shop", "cart", FINDING),
                 told(minute, "storage_pvc_lost", "shop", "cart", FINDING),

@@ -21,8 +21,11 @@ const FILES: &[(&str, &str)] = files![
     "held-out-quiet-morning.yaml",
     "held-out-releases.yaml",
     "held-out-too-many.yaml",
+    "held-out-wear.yaml",
     "maintenance-window.yaml",
+    "ordinary-day.yaml",
     "two-at-once.yaml",
+    "wearing-on.yaml",
 ];
 
 /// The names of all signals, without `kubestrata_`.
@@ -62,7 +65,7 @@ mod tests {
     fn every_signal_that_a_fault_names_is_declared() {
         let known: BTreeSet<_> = signal_names().into_iter().collect();
         for fault in faults() {
-            for name in fault.tells.iter().chain(fault.follows) {
+            for name in fault.names() {
                 assert!(known.contains(name), "{}: no signal {name}", fault.name);
             }
         }

@@ -78,7 +78,7 @@ impl Watcher for ZScores {
                 let signal = said.signal.name.into();
                 let key = SeriesKey { signal, labels: reading.labels.clone() };
                 let rolling = self.series.entry(key).or_default();
-                let value = if said.signal.profile == Profile::Rate {
+                let value = if said.signal.profile.is_rate() {
                     let before = rolling.total.replace(reading.value);
                     before.map_or(0.0, |before| reading.value - before)
                 } else {

@@ -82,6 +82,7 @@ pub(super) fn resource(kind: Kind, name: &str, manifest: serde_json::Value) -> R
         },
         conditions: conditions.collect(),
         body,
+        renewed: None,
     }
 }
 

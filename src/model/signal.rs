@@ -95,6 +95,19 @@ pub enum Profile {
     },
     /// The increase over a window against the rate of the past.
     Rate,
+    /// The same, of what comes in bursts by nature: only one of this size or more may surprise.
+    Flood {
+        /// The least increase in ten minutes that matters.
+        least: f64,
+    },
+}
+
+impl Profile {
+    /// Whether the increase of a count is judged, rather than a value.
+    #[must_use]
+    pub const fn is_rate(self) -> bool {
+        matches!(self, Self::Rate | Self::Flood { .. })
+    }
 }
 
 /// Which side of the band is bad.

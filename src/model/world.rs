@@ -228,7 +228,7 @@ impl World {
         match delta {
             Delta::Listing(kind) => each!(mut self, kind, store => store.begin_list()),
             Delta::Upsert(object) if self.tombstones.set.contains(&object.meta().uid) => {}
-            Delta::Upsert(object) => self.upsert(object),
+            Delta::Upsert(object) => self.upsert(object, now),
             Delta::Delete { kind, key, uid } => {
                 self.tombstones.add(uid);
                 if each!(mut self, kind, store => store.delete(&key, uid)) {
@@ -419,7 +419,7 @@ impl World {
         source.get_or_insert_default()
     }
 
-    fn upsert(&mut self, object: Object) {
+    fn upsert(&mut self, object: Object, now: Time) {
         let kind = object.kind();
         let changed = match object {
             Object::Namespace(o) => self.namespaces.upsert(o),
@@ -441,7 +441,10 @@ impl World {
             Object::CsiNode(o) => self.csi_nodes.upsert(*o),
             Object::Event(o) => self.events.upsert(*o),
             Object::Slice(o) => self.slices.upsert(*o),
-            Object::Resource(o) => self.resources.of_mut(o.kind).upsert(*o),
+            Object::Resource(mut o) => {
+                o.renewed = self.renewed(&o, now);
+                self.resources.of_mut(o.kind).upsert(*o)
+            }
             Object::Scrape(o) => self.scrapes.of_mut(o.kind).upsert(*o),
             Object::Audit(o) => {
                 self.audited.add(o.meta.uid);
@@ -451,6 +454,16 @@ impl World {
         if changed {
             self.indexes.forget(kind);
         }
+    }
+
+    /// When the renewal came of which a lease speaks that is read now.
+    fn renewed(&self, lease: &Resource, now: Time) -> Option<Time> {
+        if lease.kind != Kind::Lease {
+            return None;
+        }
+        let held = self.resources.of(lease.kind).get(&lease.meta.namespace, &lease.meta.name)?;
+        let at = |lease: &Resource| lease.body.text("spec.renewTime").clone();
+        if at(held) == at(lease) { held.renewed } else { Some(now) }
     }
 
     fn note(&mut self, kind: Kind, note: SourceNote, now: Time) {

@@ -13,7 +13,8 @@ use super::simulation::Simulation;
 const BY_INGRESS: &[&str] = &["shop/checkout", "media/uploads", "analytics/ingest"];
 const BY_GATEWAY: &[&str] = &["shop/storefront", "accounts/login", "search/query"];
 /// What follows its load.
-const SCALED: &[&str] = &["shop/storefront", "accounts/login", "search/query", "media/thumbnails"];
+pub(crate) const SCALED: &[&str] =
+    &["shop/storefront", "accounts/login", "search/query", "media/thumbnails"];
 /// What keeps most of its pods while nodes are drained.
 const BUDGETED: &[&str] = &[
     "kube-system/cluster-dns",
@@ -33,7 +34,7 @@ const SCRAPED: &[(&str, &str)] = &[
     ("accounts/login", "http"),
 ];
 /// The namespace with a quota, and how much more than its own workloads it may hold.
-const LIMITED: &str = "analytics";
+pub(crate) const LIMITED: &str = "analytics";
 const SPARE_PODS: u32 = 10;
 /// The namespace with policies for its traffic.
 const GUARDED: &str = "payments";

@@ -163,6 +163,14 @@ pub(crate) const HOUSE: &[(&str, i64, &[Row])] = &[
     ),
 ];
 
+/// The house's own programs, `namespace/name`, and what runs them.
+pub(crate) fn own() -> impl Iterator<Item = (String, &'static Role)> {
+    let own = HOUSE.iter().filter(|(_, days_old, _)| *days_old <= HOUSE_AGE);
+    own.flat_map(|(ns, _, rows)| {
+        rows.iter().map(move |(name, role, ..)| (format!("{ns}/{name}"), role))
+    })
+}
+
 /// Whether what runs in this namespace of the house is used by all others, so that its faults show anywhere.
 #[must_use]
 pub fn serves_everybody(namespace: &str) -> bool {

@@ -10,6 +10,7 @@ mod founding;
 mod furnishing;
 mod kind;
 mod layout;
+mod life;
 mod load;
 mod manifests;
 mod moment;
@@ -67,7 +68,7 @@ impl Cluster {
 
     fn with_memory(shape: Shape, scenario: Scenario, clock: Clock, memory: usize) -> Self {
         let mut sim = founding::found(shape, clock.now().as_millisecond(), memory);
-        script::play(&mut sim, scenario);
+        script::play(&mut sim, scenario, shape.nodes);
         let (shared, pulses) = Shared::new(sim);
         Self { shared: Arc::new(shared), pulses, clock, listeners: Mutex::default() }
     }

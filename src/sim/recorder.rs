@@ -52,6 +52,8 @@ pub(crate) struct Note<'a> {
     pub(crate) text: String,
     /// The container in question, empty if none is.
     pub(crate) container: &'a str,
+    /// How far the reporter's clock is ahead.
+    pub(crate) skew: Moment,
 }
 
 /// What repeated events have in common.
@@ -309,8 +311,9 @@ fn event(note: &Note<'_>, now: Moment, nth: u64, count: u64, combined: bool) -> 
         return event;
     }
     event.put("eventTime", Value::Null);
-    event.put("firstTimestamp", json!(stamp(now)));
-    event.put("lastTimestamp", json!(stamp(now)));
+    let told = json!(stamp(now + note.skew));
+    event.put("firstTimestamp", told.clone());
+    event.put("lastTimestamp", told);
     event.put("count", json!(count));
     event.put("source", json!({"component": component}));
     if !host.is_empty() {
@@ -339,7 +342,7 @@ fn refresh(event: &mut Value, note: &Note<'_>, count: u64, now: Moment) {
         event.put("message", json!(combine(&note.text)));
     }
     event.put("count", json!(count));
-    event.put("lastTimestamp", json!(stamp(now)));
+    event.put("lastTimestamp", json!(stamp(now + note.skew)));
 }
 
 #[cfg(test)]
@@ -373,6 +376,7 @@ mod tests {
                 reason: "BackOff",
                 text: text.to_owned(),
                 container: "web",
+                skew: 0,
             };
             self.recorder.record(&mut self.store, &mut self.queue, at, &note);
         }

@@ -4,10 +4,15 @@ mod read;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
+use super::chance::Chance;
 use super::faults::{self, Class, Fault, UnknownFault};
 use super::kind::Kind;
+use super::layout::Shape;
+use super::life;
+use super::moment::{DAY, Moment};
 use super::store::Key;
 
 pub use read::ScenarioError;
@@ -101,8 +106,10 @@ pub struct Scenario {
     pub set: Set,
     /// What happens.
     pub timeline: Vec<Planned>,
-    /// After this time everything happens again; `None` for once.
+    /// After this time everything of the timeline happens again; `None` for once.
     pub every: Option<Duration>,
+    /// Whether ordinary days go by beside the timeline, drawn from the cluster's seed.
+    pub life: bool,
     /// What must be found.
     pub expect: Vec<Expected>,
     /// Signals that must say nothing, without `kubestrata_`.
@@ -120,6 +127,9 @@ const fn minutes(count: u64) -> Duration {
 }
 
 impl Scenario {
+    /// Those that are built in beside single faults.
+    pub const GENERAL: [&str; 4] = ["all", "everyday", "healthy", "life"];
+
     /// A scenario in which nothing happens.
     #[must_use]
     pub fn healthy() -> Self {
@@ -129,6 +139,7 @@ impl Scenario {
             set: Set::Tuning,
             timeline: Vec::new(),
             every: None,
+            life: false,
             expect: Vec::new(),
             quiet: Vec::new(),
             lasts: None,
@@ -136,11 +147,12 @@ impl Scenario {
         }
     }
 
-    /// A scenario that is built in: `healthy`, `everyday`, `all`, or a single fault by name, again and again.
+    /// A scenario that is built in: `healthy`, `life`, `everyday`, `all`, or a single fault by name, again and again.
     pub fn builtin(name: &str) -> Result<Self, UnknownFault> {
         let name = name.to_owned();
         match name.as_str() {
             "healthy" => Ok(Self::healthy()),
+            "life" => Ok(life()),
             "all" => all(),
             "everyday" => everyday(),
             fault => {
@@ -171,9 +183,28 @@ impl Scenario {
         self.timeline.iter().map(Planned::ends).chain(expected).max().unwrap_or_default()
     }
 
+    /// What happens on the ordinary days that go by in a cluster of this shape, by the time since `from`.
+    #[must_use]
+    pub fn ordinary(&self, shape: Shape, from: Timestamp, lasts: Duration) -> Vec<Planned> {
+        let from = from.as_millisecond();
+        let until = from + lasts.as_millis() as Moment;
+        let first = from - from.rem_euclid(DAY);
+        let days = (0..).map(|nth| first + nth * DAY).take_while(|midnight| *midnight < until);
+        let days = days.take(if self.life { usize::MAX } else { 0 });
+        let all = days.flat_map(|midnight| {
+            let day = life::day(Chance::new(shape.seed), shape.nodes, midnight);
+            day.into_iter().filter_map(move |planned| {
+                let since = midnight + planned.at.as_millis() as Moment - from;
+                let at = Duration::from_millis(u64::try_from(since).ok()?);
+                (at < lasts).then_some(Planned { at, ..planned })
+            })
+        });
+        all.collect()
+    }
+
     /// Every name that [`Self::builtin`] knows.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        ["all", "everyday", "healthy"].into_iter().chain(faults::all().map(|kind| kind.name))
+        Self::GENERAL.into_iter().chain(faults::all().map(|kind| kind.name))
     }
 
     /// One line for each fault and change: when it comes and goes in each repetition, and what it is.
@@ -231,6 +262,13 @@ fn all() -> Result<Scenario, UnknownFault> {
     Ok(Scenario { name: "all".to_owned(), summary, timeline, every, ..Scenario::healthy() })
 }
 
+/// Weeks as they are.
+fn life() -> Scenario {
+    let summary = "ordinary weeks: releases, batch, machines that come and go, quiet weekends";
+    let (name, summary) = ("life".to_owned(), summary.to_owned());
+    Scenario { name, summary, life: true, ..Scenario::healthy() }
+}
+
 /// Everything that only looks wrong, one after the other.
 fn everyday() -> Result<Scenario, UnknownFault> {
     let mut at = minutes(5);
@@ -258,11 +296,26 @@ mod tests {
         for name in Scenario::names() {
             let scenario = Scenario::builtin(name).expect("a scenario");
             assert_eq!(scenario.name, *name);
-            assert_eq!(scenario.timeline.is_empty(), name == "healthy");
+            assert_eq!(scenario.timeline.is_empty(), matches!(name, "healthy" | "life"));
             assert_eq!(scenario.describe().len(), scenario.timeline.len());
         }
         let error = Scenario::builtin("node-lose").expect_err("no such scenario").to_string();
         assert!(error.contains("\"node-lose\"") && error.contains("node-loss"), "{error}");
+    }
+
+    #[test]
+    fn ordinary_days_begin_where_the_play_does_and_end_with_it() {
+        let noon: Timestamp = "2026-03-02T12:00:00Z".parse().expect("a time");
+        let (shape, day) = (Shape::default(), Duration::from_hours(24));
+        let life = Scenario::builtin("life").expect("a scenario");
+        let two = life.ordinary(shape, noon, 2 * day);
+        assert!(two.iter().any(|p| p.at < day) && two.iter().any(|p| p.at > day));
+        assert!(two.iter().all(|p| p.at < 2 * day));
+        let later = life.ordinary(shape, noon + day, day);
+        let second: Vec<_> =
+            two.iter().filter(|p| p.at >= day).map(|p| p.at.saturating_sub(day)).collect();
+        assert_eq!(later.iter().map(|p| p.at).collect::<Vec<_>>(), second);
+        assert!(Scenario::healthy().ordinary(shape, noon, day).is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! When does which fault begin and end? Only causes are scripted: effects follow.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -9,8 +10,9 @@ use super::controllers::Task;
 use super::faults::Fault;
 use super::fields::Fields;
 use super::kind::Kind;
-use super::moment::Moment;
-use super::scenario::{Action, Scenario};
+use super::life;
+use super::moment::{DAY, Moment};
+use super::scenario::{Action, Planned, Scenario};
 use super::simulation::Simulation;
 use super::store::Key;
 
@@ -39,6 +41,10 @@ enum Step {
     Repeat {
         nth: u32,
     },
+    /// Plan an ordinary day.
+    Day {
+        midnight: Moment,
+    },
     Begin(Fault),
     End(Fault),
     /// Something that a fault leaves to be done after its end.
@@ -53,6 +59,7 @@ enum Step {
 pub(crate) struct Script {
     scenario: Option<Scenario>,
     start: Moment,
+    nodes: u32,
     steps: BTreeMap<(Moment, u32), Step>,
     planned: u32,
     /// What was before a fault changed it.
@@ -60,11 +67,15 @@ pub(crate) struct Script {
     notices: Vec<FaultNotice>,
 }
 
-/// Plays a scenario from here on.
-pub(crate) fn play(sim: &mut Simulation, scenario: Scenario) {
-    sim.script.start = sim.now;
-    sim.script.scenario = Some(scenario);
+/// Plays a scenario from here on, in a cluster that was made with so many nodes.
+pub(crate) fn play(sim: &mut Simulation, scenario: Scenario, nodes: u32) {
     let start = sim.now;
+    (sim.script.start, sim.script.nodes) = (start, nodes);
+    if scenario.life {
+        let midnight = start - start.rem_euclid(DAY);
+        plan(sim, start, Step::Day { midnight });
+    }
+    sim.script.scenario = Some(scenario);
     plan(sim, start, Step::Repeat { nth: 0 });
 }
 
@@ -96,6 +107,7 @@ pub(crate) fn step(sim: &mut Simulation) {
         }
         match entry.remove() {
             Step::Repeat { nth } => repeat(sim, nth),
+            Step::Day { midnight } => live(sim, midnight),
             Step::Begin(fault) => {
                 tell(sim, &fault, true);
                 (fault.kind.begin)(sim, &fault);
@@ -116,24 +128,43 @@ pub(crate) fn step(sim: &mut Simulation) {
 
 fn repeat(sim: &mut Simulation, nth: u32) {
     let Some(scenario) = sim.script.scenario.clone() else { return };
-    let millis = |time: std::time::Duration| time.as_millis() as Moment;
     let start = sim.script.start + scenario.every.map_or(0, millis) * Moment::from(nth);
     for planned in scenario.timeline {
-        let begins = start + millis(planned.at);
-        let step = match planned.action {
-            Action::Fault { fault, lasts } => {
-                plan(sim, begins + millis(lasts), Step::End(fault.clone()));
-                Step::Begin(fault)
-            }
-            Action::Apply(object) => Step::Apply(object),
-            Action::Patch { kind, key, patch } => Step::Patch(kind, key, patch),
-            Action::Delete { kind, key } => Step::Delete(kind, key),
-        };
-        plan(sim, begins, step);
+        plan_all(sim, start, planned);
     }
     if let Some(every) = scenario.every {
         plan(sim, start + millis(every), Step::Repeat { nth: nth + 1 });
     }
+}
+
+/// Plans what is left of an ordinary day, and the next one.
+fn live(sim: &mut Simulation, midnight: Moment) {
+    for planned in life::day(sim.chance, sim.script.nodes, midnight) {
+        if midnight + millis(planned.at) >= sim.script.start {
+            plan_all(sim, midnight, planned);
+        }
+    }
+    let midnight = midnight + DAY;
+    plan(sim, midnight, Step::Day { midnight });
+}
+
+const fn millis(time: Duration) -> Moment {
+    time.as_millis() as Moment
+}
+
+/// Plans an action, and its end if it has one, counted from `start`.
+fn plan_all(sim: &mut Simulation, start: Moment, planned: Planned) {
+    let begins = start + millis(planned.at);
+    let step = match planned.action {
+        Action::Fault { fault, lasts } => {
+            plan(sim, begins + millis(lasts), Step::End(fault.clone()));
+            Step::Begin(fault)
+        }
+        Action::Apply(object) => Step::Apply(object),
+        Action::Patch { kind, key, patch } => Step::Patch(kind, key, patch),
+        Action::Delete { kind, key } => Step::Delete(kind, key),
+    };
+    plan(sim, begins, step);
 }
 
 fn tell(sim: &mut Simulation, fault: &Fault, started: bool) {

@@ -119,12 +119,22 @@ impl Simulation {
 
     /// Reports something normal.
     pub(crate) fn normal(&mut self, about: &Value, by: Actor, reason: &str, text: String) {
-        self.note(&Note { about, by, warning: false, reason, text, container: "" });
+        let skew = self.skew_of(&by);
+        self.note(&Note { about, by, warning: false, reason, text, container: "", skew });
     }
 
     /// Reports something to worry about.
     pub(crate) fn warning(&mut self, about: &Value, by: Actor, reason: &str, text: String) {
-        self.note(&Note { about, by, warning: true, reason, text, container: "" });
+        let skew = self.skew_of(&by);
+        self.note(&Note { about, by, warning: true, reason, text, container: "", skew });
+    }
+
+    /// How far a reporter's clock is ahead: kubelets have that of their machine.
+    pub(crate) fn skew_of(&self, by: &Actor) -> Moment {
+        match by {
+            Actor::Kubelet(node) => self.surroundings.skew(node),
+            Actor::Controller(_) | Actor::Scheduler => 0,
+        }
     }
 
     /// The current time as the API writes it.

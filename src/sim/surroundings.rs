@@ -51,6 +51,23 @@ pub(crate) struct Surroundings {
     pub(crate) failing_checks: BTreeSet<String>,
     /// Nodes that come and go.
     pub(crate) flapping: BTreeSet<String>,
+    /// How far the clocks of nodes are ahead; behind, if negative.
+    skews: BTreeMap<String, Moment>,
+    /// Nodes that are slow.
+    crowded: BTreeMap<String, Crowd>,
+    /// The share of pulls that registries turn away.
+    throttled: BTreeMap<String, f64>,
+    /// How many times slower than usual the back ends of drivers are.
+    slow_drivers: BTreeMap<String, f64>,
+}
+
+/// How slow a node is because something on it takes more than its share.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Crowd {
+    /// How many times longer everything takes.
+    pub(crate) times: f64,
+    /// The share of probes that are answered too late.
+    pub(crate) misses: f64,
 }
 
 impl Surroundings {
@@ -67,6 +84,11 @@ impl Surroundings {
             }
         }
         self.by_image.get(image).copied().unwrap_or(Conduct::Serves)
+    }
+
+    /// What ails an app (`namespace/name`).
+    pub(crate) fn of_app(&self, app: &str) -> Option<Conduct> {
+        self.by_app.get(app).copied()
     }
 
     /// From here on pods of the app behave so.
@@ -146,6 +168,53 @@ impl Surroundings {
         } else {
             self.dark_registries.insert(host.to_owned());
         }
+    }
+
+    /// How far the node's clock is ahead.
+    pub(crate) fn skew(&self, node: &str) -> Moment {
+        self.skews.get(node).copied().unwrap_or(0)
+    }
+
+    /// The node's clock is so far ahead from here on.
+    pub(crate) fn set_skew(&mut self, node: &str, skew: Moment) {
+        if skew == 0 {
+            self.skews.remove(node);
+        } else {
+            self.skews.insert(node.to_owned(), skew);
+        }
+    }
+
+    /// How slow the node is, if it is.
+    pub(crate) fn crowd(&self, node: &str) -> Option<Crowd> {
+        self.crowded.get(node).copied()
+    }
+
+    /// Makes a node slow, or as fast as it should be.
+    pub(crate) fn set_crowd(&mut self, node: &str, crowd: Option<Crowd>) {
+        match crowd {
+            Some(crowd) => self.crowded.insert(node.to_owned(), crowd),
+            None => self.crowded.remove(node),
+        };
+    }
+
+    /// The share of pulls of this image that its registry turns away.
+    pub(crate) fn throttled(&self, image: &str) -> f64 {
+        self.throttled.get(registry(image)).copied().unwrap_or(0.0)
+    }
+
+    /// Has a registry turn this share of pulls away.
+    pub(crate) fn set_throttled(&mut self, host: &str, share: f64) {
+        self.throttled.insert(host.to_owned(), share);
+    }
+
+    /// How many times slower than usual the back end of a driver is.
+    pub(crate) fn slowness(&self, driver: &str) -> f64 {
+        self.slow_drivers.get(driver).copied().unwrap_or(1.0)
+    }
+
+    /// Makes the back end of a driver so many times slower than usual.
+    pub(crate) fn set_slowness(&mut self, driver: &str, times: f64) {
+        self.slow_drivers.insert(driver.to_owned(), times);
     }
 
     /// Since when the node's kubelet is silent; `None` while it lives.

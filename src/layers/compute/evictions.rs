@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use super::group::OWNERS;
 use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::{Phase, Pod, Status, Time};
-use crate::model::signal::{Profile, Read, Signal, Unit};
+use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
@@ -21,13 +20,13 @@ pub(super) static EVICTIONS: Signal = Signal {
     name: "compute_evictions_total",
     layer: Layer::Compute,
     help: "Pods that were put out, by cause and, for pressure on a node, by the resource that ran out. Those by api \
-           and pod_gc are every day's business.",
+           and pod_gc are every day's business; those that leave a node in maintenance do not count.",
     unit: Unit::Count,
     labels: &["namespace", "reason", "resource"],
     reasons: REASONS,
     bound: "namespaces × 9 causes × 5 resources",
     needs: &[Kind::Pod],
-    uses: OWNERS,
+    uses: &[Kind::Node],
     profile: Profile::Rate,
     read: Read::Counter,
 };
@@ -107,13 +106,20 @@ fn resource(pod: &Pod) -> &'static str {
     words.iter().find(|(word, _)| named.contains(word)).map_or("other", |(_, resource)| resource)
 }
 
-/// Counts a pod the first time that it shows why it was put out.
-pub(super) fn observe(pod: &Pod, tallies: &mut Tallies) {
+/// Counts a pod the first time that it shows why it was put out. One that leaves a node which is taken out of service
+/// on purpose is moved rather than put out.
+pub(super) fn observe(o: &Observation<'_>, pod: &Pod, tallies: &mut Tallies) {
     let Some(cause) = cause(pod) else { return };
-    if tallies.advance(Kind::Pod, pod.meta.uid, "evicted", 1) > 0 {
-        let resource = if cause == "node_pressure" { resource(pod) } else { NONE };
-        tallies.add(&EVICTIONS, labels![&pod.meta.namespace, cause, resource], 1);
+    if tallies.advance(Kind::Pod, pod.meta.uid, "evicted", 1) == 0 {
+        return;
     }
+    let view = View::new(o.world, o.now);
+    let node = || o.world.nodes.get("", &pod.node).and_then(|node| view.node_context(node));
+    if cause == "api" && node().is_some() {
+        return;
+    }
+    let resource = if cause == "node_pressure" { resource(pod) } else { NONE };
+    tallies.add(&EVICTIONS, labels![&pod.meta.namespace, cause, resource], 1);
 }
 
 fn evicting(view: &View<'_>, out: &mut Verdicts) {
@@ -159,9 +165,9 @@ fn ended(state: &crate::model::record::ContainerState) -> Option<Time> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{ago, condition, judge, pod, reasons, world};
+    use super::super::fixtures::{ago, condition, judge, node, pod, reasons, world};
     use super::*;
-    use crate::model::record::Object;
+    use crate::model::record::{Node, Object};
 
     fn evicted(name: &str, message: &str) -> Pod {
         Pod {
@@ -221,14 +227,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_pod_counts_once_whatever_it_shows() {
+    /// How many count of these pods, each seen in turn beside such a node.
+    fn counted(n1: Node, pods: &[Pod]) -> u64 {
+        let world = world([Object::Node(Box::new(n1))]);
         let mut tallies = Tallies::default();
         tallies.synced(Kind::Pod, std::iter::empty());
-        for pod in [disrupted("TerminationByKubelet"), evicted("web-1", ""), evicted("web-1", "")] {
-            observe(&pod, &mut tallies);
+        for pod in pods {
+            let object = Object::Pod(Box::new(pod.clone()));
+            let seen = Observation { world: &world, object: &object, now: ago(0) };
+            observe(&seen, pod, &mut tallies);
         }
-        assert_eq!(tallies.counters(&EVICTIONS).map(|(_, n)| n).sum::<u64>(), 1);
+        tallies.counters(&EVICTIONS).map(|(_, n)| n).sum()
+    }
+
+    #[test]
+    fn a_pod_counts_once_whatever_it_shows() {
+        let pods = [disrupted("TerminationByKubelet"), evicted("web-1", ""), evicted("web-1", "")];
+        assert_eq!(counted(node("n1"), &pods), 1);
+    }
+
+    #[test]
+    fn a_pod_that_leaves_a_node_in_maintenance_is_not_put_out() {
+        let cordoned = || Node { unschedulable: true, ..node("n1") };
+        let moved = [disrupted("EvictionByEvictionAPI")];
+        assert_eq!((counted(node("n1"), &moved), counted(cordoned(), &moved)), (1, 0));
+        assert_eq!(counted(cordoned(), &[evicted("web-1", "")]), 1, "for pressure");
     }
 
     #[test]

@@ -77,7 +77,7 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         Object::Pod(pod) => {
             restarts::observe(o, pod, tallies);
             startup::observe(o, pod, tallies);
-            evictions::observe(pod, tallies);
+            evictions::observe(o, pod, tallies);
             probes::observe_pod(o, pod, tallies);
         }
         Object::Node(node) => nodes::observe(o, node, tallies),

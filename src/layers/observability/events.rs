@@ -19,9 +19,12 @@ pub(super) static EVENTS: Signal = Signal {
     bound: "23 known reporters and other × 2",
     needs: &[Kind::Event],
     uses: &[],
-    profile: Profile::Rate,
+    profile: Profile::Flood { least: FLOOD },
     read: Read::Counter,
 };
+
+/// Events come in bursts: a batch of Jobs brings dozens in ten minutes. A reporter that floods brings hundreds.
+const FLOOD: f64 = 100.0;
 
 /// Reporters that are told by name; names of others have no bound.
 const KNOWN: &[&str] = &[

@@ -47,6 +47,9 @@ const OWNERS: &[Kind] =
 /// A lease that nobody has renewed for this long is litter of software that is gone.
 const LITTER: i64 = 86_400;
 
+/// Seconds within which a renewal is read.
+const READ_EVERY: i64 = 30;
+
 /// Whether the lease elects a leader: those of nodes and of API servers are signs of life of others.
 fn elects(lease: &Resource) -> bool {
     let identity = lease.meta.labels.get("apiserver.kubernetes.io/identity").is_some();
@@ -74,16 +77,16 @@ fn is_gone(view: &View<'_>, holder: &str) -> bool {
 }
 
 fn stale(view: &View<'_>, out: &mut Verdicts) {
-    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now());
     for lease in view.resources(Kind::Lease).filter(|l| elects(l)) {
-        let (Some(renewed), Some(lasts)) =
-            (lease.body.time("spec.renewTime"), lease.body.number("spec.leaseDurationSeconds"))
-        else {
+        let (Some(renewed), Some(age), Some(lasts)) = (
+            lease.body.time("spec.renewTime"),
+            view.lease_silence(lease, READ_EVERY),
+            lease.body.number("spec.leaseDurationSeconds"),
+        ) else {
             continue;
         };
         // A leader that ends well gives its lease back.
         let holder = lease.body.text("spec.holderIdentity");
-        let age = (read.as_second() - renewed.as_second()).max(0);
         if holder.is_empty() || age as f64 <= 2.0 * lasts + 60.0 || age > LITTER {
             continue;
         }

@@ -36,6 +36,9 @@ pub(super) static LEASE: Signal = Signal {
 /// A lease that nobody has renewed for this long is litter of software that is gone.
 const LITTER: i64 = 7 * 86_400;
 
+/// Seconds within which a renewal is read.
+const READ_EVERY: i64 = 30;
+
 /// Names that sidecars give their leases, before or instead of the driver's own (sources of the sidecars).
 const PREFIXES: &[(&str, &str)] = &[
     ("external-attacher-leader-", "attacher"),
@@ -58,15 +61,13 @@ struct Held<'a> {
 }
 
 fn stale(view: &View<'_>, out: &mut Verdicts) {
-    // Between two readings of the leases all of them age; that is our doing, not theirs.
-    let read = view.world.source_ref(Kind::Lease).and_then(|s| s.last_sync).unwrap_or(view.now());
     let leases: Vec<Held<'_>> = (view.resources(Kind::Lease))
         .filter_map(|lease| {
             let (driver, role) = role(view, lease)?;
             let renewed = lease.body.time("spec.renewTime")?;
             let lasts = lease.body.number("spec.leaseDurationSeconds").unwrap_or(15.0);
             let lasts = lasts.clamp(0.0, 86_400.0) as i64;
-            let age = (read.as_second() - renewed.as_second()).max(0);
+            let age = view.lease_silence(lease, READ_EVERY)?;
             Some(Held { lease, driver, role, renewed, age, lasts })
         })
         .collect();

@@ -1,6 +1,7 @@
 //! What is kept of an object whose kind has no record of its own? Its metadata, its conditions and the fields listed
 //! in [`fields`](crate::model::fields).
 
+use super::Time;
 use super::meta::{Condition, Meta, condition};
 use crate::model::kind::Kind;
 use crate::model::value::Value;
@@ -16,6 +17,9 @@ pub struct Resource {
     pub conditions: Box<[Condition]>,
     /// The fields that signals read, under their paths.
     pub body: Value,
+    /// When the renewal that a Lease speaks of was first read, by our clock: its holder's may be another. `None` until
+    /// one was seen to come, and for all other kinds.
+    pub renewed: Option<Time>,
 }
 
 impl Resource {

@@ -5,6 +5,7 @@ mod events;
 mod indexes;
 mod owners;
 mod population;
+mod renewals;
 mod resources;
 mod services;
 

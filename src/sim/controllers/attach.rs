@@ -164,6 +164,7 @@ pub(crate) fn attachment(sim: &mut Simulation, key: &Key) {
     }
     let thing = format!("{}/{}", key.name, sim.now);
     let took = sim.chance.of("attach", &thing).log_normal(2 * SECOND, 0.5);
+    let took = storage::longer(took, sim.surroundings.slowness(object.text("spec/attacher")));
     let done = *sim.storage.attaching.entry(key.name.clone()).or_insert(sim.now + took);
     if done > sim.now {
         sim.queue.push(done, Task::Attachment(key.clone()));

@@ -7,7 +7,7 @@ use super::{Task, scheduler};
 use crate::sim::fields::{Condition, Fields, deleting, set_condition};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{Moment, SECOND};
-use crate::sim::recorder::{Actor, Note};
+use crate::sim::recorder::Actor;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
 use crate::sim::surroundings::Resource;
@@ -118,8 +118,7 @@ fn evict(sim: &mut Simulation, key: &Key, resource: &str) {
         "The node was low on resource: {resource}. Threshold quantity: {threshold}, available: {left}. Container {name} \
          was using more than its request of {request}, has larger consumption of {resource}. "
     );
-    let text = message.clone();
-    sim.note(&Note { about: &pod, by, warning: true, reason: "Evicted", text, container: "" });
+    sim.warning(&pod, by, "Evicted", message.clone());
     let now = sim.stamp();
     let target = Condition {
         kind: "DisruptionTarget",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Task, eviction, pods, scheduler};
 use crate::sim::fields::{Condition, Fields, deleting, holds, set_condition};
 use crate::sim::kind::Kind;
-use crate::sim::moment::{MINUTE, Moment, SECOND, parse};
+use crate::sim::moment::{MINUTE, Moment, SECOND, parse, stamp};
 use crate::sim::recorder::Actor;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
@@ -31,7 +31,7 @@ pub(crate) fn heartbeat(sim: &mut Simulation, key: &Key) {
     if sim.surroundings.lost(&key.name).is_some() {
         return;
     }
-    let now = sim.stamp();
+    let now = stamp(sim.now + sim.surroundings.skew(&key.name));
     let short = sim.surroundings.pressure(&key.name).map(|(resource, _)| eviction::words(resource));
     sim.store.update_status(Kind::Node, key, |node| {
         for (kind, reason, message) in CONDITIONS {

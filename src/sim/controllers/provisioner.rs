@@ -38,6 +38,7 @@ pub(crate) fn provision(sim: &mut Simulation, key: &Key) {
         let text = format!("External provisioner is provisioning volume for claim \"{key}\"");
         sim.normal(&claim, by, "Provisioning", text);
         let took = sim.chance.of("provision", &uid).log_normal(4 * SECOND, 0.5);
+        let took = storage::longer(took, sim.surroundings.slowness(&driver));
         await_back_end(sim, key, uid, Attempt { done: sim.now + took, refusals: 0 });
         return;
     };

@@ -45,6 +45,22 @@ pub(crate) fn controller_pod(sim: &Simulation, driver: &str) -> Option<String> {
     pods.find(|(_, p)| pods::active(p) && pods::ready(p)).map(|(key, _)| key.name.clone())
 }
 
+/// How long the driver of a pod's volumes takes for what usually takes so long.
+pub(crate) fn takes(sim: &Simulation, pod: &Value, usually: Moment) -> Moment {
+    let times = super::attach::claims(pod).filter_map(|claim| {
+        let claim = sim.store.get(Kind::PersistentVolumeClaim, &claim)?;
+        let volume = Key::cluster(claim.text("spec/volumeName"));
+        let volume = sim.store.get(Kind::PersistentVolume, &volume)?;
+        Some(sim.surroundings.slowness(volume.text("spec/csi/driver")))
+    });
+    longer(usually, times.fold(1.0, f64::max))
+}
+
+/// A time that is so many times longer.
+pub(crate) fn longer(usually: Moment, times: f64) -> Moment {
+    (usually as f64 * times) as Moment
+}
+
 /// The StorageClass of a claim.
 pub(crate) fn class_of<'a>(sim: &'a Simulation, claim: &Value) -> Option<&'a Value> {
     let name = claim.text("spec/storageClassName");

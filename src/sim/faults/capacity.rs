@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::compute::UNSERVED;
+use super::follows::{CUT_OFF, Follows, LED_NOWHERE, SHORT, STARTING, UNDELIVERED, UNREADY};
 use super::means::{
     behave, clear_evicted, drain, edit, edit_template, key, nodes_of, release, restore, roll_back,
     scale, uncordon,
@@ -25,72 +26,63 @@ const AWAY: i64 = 75 * SECOND;
 const BACK: i64 = 60 * SECOND;
 
 /// What follows when a node puts pods out, or they have to leave it.
-const MOVED: &[&str] = &[
-    "compute_evictions_total",
-    "compute_pod_startup_seconds",
-    "compute_pods_unready",
-    "compute_rollout_active",
-    "compute_time_to_ready_seconds",
-    "compute_unschedulable_pods",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "networking_endpoint_flaps_total",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "storage_attach_error",
-    "storage_detach_blocked",
+const MOVED: Follows = &[
+    UNREADY,
+    CUT_OFF,
+    STARTING,
+    &[
+        "compute_evictions_total",
+        "compute_rollout_active",
+        "compute_unschedulable_pods",
+        "storage_attach_error",
+        "storage_detach_blocked",
+    ],
 ];
 
 /// What follows when nodes fall silent.
-pub(super) const LOST: &[&str] = &[
-    "compute_evictions_total",
-    "compute_hpa_unhealthy",
-    "compute_node_evicting",
-    "compute_node_heartbeat_age_seconds",
-    "compute_node_heartbeat_late",
-    "compute_node_not_ready",
-    "compute_node_ready_flaps_total",
-    "compute_pdb_blocking",
-    "compute_pod_terminating_overdue",
-    "compute_pods_unready",
-    "compute_rollout_active",
-    "compute_unschedulable_pods",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "gitops_argo_condition",
-    "gitops_argo_out_of_sync",
-    "gitops_argo_unhealthy",
-    "gitops_controller_down",
-    "gitops_flux_not_ready",
-    "gitops_flux_reconcile_overdue",
-    "networking_dataplane_coverage_ratio",
-    "networking_dataplane_uncovered",
-    "networking_dns_degraded",
-    "networking_dns_ready_endpoints",
-    "networking_endpoint_flaps_total",
-    "networking_ingress_backend_broken",
-    "networking_route_unresolved",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "observability_apiservice_unavailable",
-    "observability_collector_unhealthy",
-    "observability_leader_lease_stale",
-    "observability_leader_transitions_total",
-    "observability_log_agent_coverage_ratio",
-    "observability_log_agent_uncovered",
-    "observability_monitor_without_targets",
-    "observability_prometheus_stack_unhealthy",
-    "security_kyverno_engine",
-    "security_webhook_backend_down",
-    "security_webhook_calls_failing",
-    "storage_attach_error",
-    "storage_csi_controller_lease_stale",
-    "storage_csi_driver_unregistered",
-    "storage_csi_node_coverage_ratio",
-    "storage_detach_blocked",
-    "storage_pv_zone_unschedulable",
+pub(super) const LOST: Follows = &[
+    UNREADY,
+    CUT_OFF,
+    LED_NOWHERE,
+    UNDELIVERED,
+    &[
+        "compute_evictions_total",
+        "compute_hpa_unhealthy",
+        "compute_node_evicting",
+        "compute_node_heartbeat_age_seconds",
+        "compute_node_heartbeat_late",
+        "compute_node_not_ready",
+        "compute_node_ready_flaps_total",
+        "compute_pdb_blocking",
+        "compute_pod_terminating_overdue",
+        "compute_rollout_active",
+        "compute_unschedulable_pods",
+        "gitops_argo_condition",
+        "gitops_argo_out_of_sync",
+        "gitops_controller_down",
+        "gitops_flux_reconcile_overdue",
+        "networking_dataplane_coverage_ratio",
+        "networking_dataplane_uncovered",
+        "networking_dns_degraded",
+        "networking_dns_ready_endpoints",
+        "observability_apiservice_unavailable",
+        "observability_collector_unhealthy",
+        "observability_leader_lease_stale",
+        "observability_leader_transitions_total",
+        "observability_log_agent_coverage_ratio",
+        "observability_log_agent_uncovered",
+        "observability_monitor_without_targets",
+        "observability_prometheus_stack_unhealthy",
+        "security_kyverno_engine",
+        "security_webhook_backend_down",
+        "security_webhook_calls_failing",
+        "storage_attach_error",
+        "storage_csi_controller_lease_stale",
+        "storage_csi_driver_unregistered",
+        "storage_csi_node_coverage_ratio",
+        "storage_detach_blocked",
+        "storage_pv_zone_unschedulable",
+    ],
 ];
 
 pub(super) static FAULTS: &[FaultKind] = &[
@@ -102,13 +94,13 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "ResourceQuota {quota}",
         tells: &["compute_create_failures"],
         follows: &[
-            "compute_cronjob_overdue",
-            "compute_quota_used_ratio",
-            "compute_rollout_active",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "security_policy_denials_total",
+            SHORT,
+            &[
+                "compute_cronjob_overdue",
+                "compute_quota_used_ratio",
+                "compute_rollout_active",
+                "security_policy_denials_total",
+            ],
         ],
         within: 120,
         lasts: 600,
@@ -153,12 +145,13 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "HorizontalPodAutoscaler {program}",
         tells: &["compute_hpa_unhealthy"],
         follows: &[
-            "compute_hpa_rescales_total",
-            "compute_pod_startup_seconds",
-            "compute_rollout_active",
-            "compute_time_to_ready_seconds",
-            "compute_workload_available_ratio",
-            "networking_service_ready_ratio",
+            STARTING,
+            &[
+                "compute_hpa_rescales_total",
+                "compute_rollout_active",
+                "compute_workload_available_ratio",
+                "networking_service_ready_ratio",
+            ],
         ],
         within: 1_500,
         lasts: 2_400,
@@ -207,16 +200,8 @@ pub(super) static FAULTS: &[FaultKind] = &[
         within: 150,
         lasts: 600,
         parameters: &[("node", "node-a2"), ("pods", "4")],
-        begin: |sim, fault| {
-            let pods = fault.parameter("pods").parse().unwrap_or(4);
-            eviction::press(sim, &Key::cluster(fault.parameter("node")), Resource::Memory, pods);
-        },
-        end: |sim, fault| {
-            script::later(sim, CALM, fault, |sim, fault| {
-                eviction::relieve(sim, &Key::cluster(fault.parameter("node")));
-                clear_evicted(sim);
-            });
-        },
+        begin: |sim, fault| press(sim, fault, Resource::Memory),
+        end: relieve,
     },
     FaultKind {
         name: "node-disk",
@@ -229,16 +214,8 @@ pub(super) static FAULTS: &[FaultKind] = &[
         within: 150,
         lasts: 600,
         parameters: &[("node", "node-b2"), ("pods", "3")],
-        begin: |sim, fault| {
-            let pods = fault.parameter("pods").parse().unwrap_or(3);
-            eviction::press(sim, &Key::cluster(fault.parameter("node")), Resource::Disk, pods);
-        },
-        end: |sim, fault| {
-            script::later(sim, CALM, fault, |sim, fault| {
-                eviction::relieve(sim, &Key::cluster(fault.parameter("node")));
-                clear_evicted(sim);
-            });
-        },
+        begin: |sim, fault| press(sim, fault, Resource::Disk),
+        end: relieve,
     },
     FaultKind {
         name: "node-flapping",
@@ -384,12 +361,13 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "HorizontalPodAutoscaler {program}",
         tells: &[],
         follows: &[
-            "compute_hpa_rescales_total",
-            "compute_pod_startup_seconds",
-            "compute_rollout_active",
-            "compute_time_to_ready_seconds",
-            "compute_workload_available_ratio",
-            "networking_service_ready_ratio",
+            STARTING,
+            &[
+                "compute_hpa_rescales_total",
+                "compute_rollout_active",
+                "compute_workload_available_ratio",
+                "networking_service_ready_ratio",
+            ],
         ],
         within: 0,
         lasts: 3_600,
@@ -398,6 +376,18 @@ pub(super) static FAULTS: &[FaultKind] = &[
         end: |sim, fault| sim.surroundings.set_busy(fault.parameter("program"), 1.0),
     },
 ];
+
+fn press(sim: &mut Simulation, fault: &Fault, resource: Resource) {
+    let pods = fault.parameter("pods").parse().unwrap_or(1);
+    eviction::press(sim, &Key::cluster(fault.parameter("node")), resource, pods);
+}
+
+fn relieve(sim: &mut Simulation, fault: &Fault) {
+    script::later(sim, CALM, fault, |sim, fault| {
+        eviction::relieve(sim, &Key::cluster(fault.parameter("node")));
+        clear_evicted(sim);
+    });
+}
 
 fn flap_away(sim: &mut Simulation, fault: &Fault) {
     let node = fault.parameter("node");

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::follows::{CRASHING, CUT_OFF, Follows, LED_NOWHERE, UNDELIVERED, UNREADY};
 use super::means::{behave, edit_template, release, roll_back};
 use super::{Class, FaultKind};
 use crate::sim::controllers::nodes;
@@ -11,29 +12,22 @@ use crate::sim::store::Key;
 use crate::sim::surroundings::Conduct;
 
 /// What follows when the pods of a workload do not serve.
-pub(super) const UNSERVED: &[&str] = &[
-    "compute_container_restarts_total",
-    "compute_container_waiting",
-    "compute_crashloop",
-    "compute_hpa_unhealthy",
-    "compute_oom_kills_total",
-    "compute_pdb_blocking",
-    "compute_pods_unready",
-    "compute_probe_failures_total",
-    "compute_rollout_active",
-    "compute_rollout_stalled",
-    "compute_unschedulable_pods",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "gitops_argo_unhealthy",
-    "gitops_flux_not_ready",
-    "networking_endpoint_flaps_total",
-    "networking_ingress_backend_broken",
-    "networking_route_unresolved",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "observability_monitor_without_targets",
+pub(super) const UNSERVED: Follows = &[
+    UNREADY,
+    CRASHING,
+    CUT_OFF,
+    LED_NOWHERE,
+    UNDELIVERED,
+    &[
+        "compute_hpa_unhealthy",
+        "compute_oom_kills_total",
+        "compute_pdb_blocking",
+        "compute_probe_failures_total",
+        "compute_rollout_active",
+        "compute_rollout_stalled",
+        "compute_unschedulable_pods",
+        "observability_monitor_without_targets",
+    ],
 ];
 
 pub(super) static FAULTS: &[FaultKind] = &[

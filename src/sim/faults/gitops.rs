@@ -2,9 +2,8 @@
 
 use serde_json::json;
 
-use super::means::{
-    behave, commit, commit_removal, edit, key, push, replace_unready, restore, revert,
-};
+use super::follows::{CRASHING, CUT_OFF, Follows, LED_NOWHERE, RESTARTING, UNDELIVERED, UNREADY};
+use super::means::{behave, commit, commit_removal, edit, key, push, recover, restore, revert};
 use super::{Class, Fault, FaultKind};
 use crate::sim::controllers::{delivery, flux};
 use crate::sim::fields::Fields;
@@ -17,38 +16,31 @@ use crate::sim::simulation::Simulation;
 use crate::sim::surroundings::Conduct;
 
 /// What follows when what was delivered does not serve.
-const DELIVERED: &[&str] = &[
-    "compute_hpa_unhealthy",
-    "compute_pdb_blocking",
-    "compute_container_restarts_total",
-    "compute_container_waiting",
-    "compute_crashloop",
-    "compute_pods_unready",
-    "compute_rollout_active",
-    "compute_rollout_stalled",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "gitops_argo_out_of_sync",
-    "gitops_argo_out_of_sync_resources",
-    "gitops_argo_unhealthy",
-    "gitops_changes_total",
-    "gitops_flux_not_ready",
-    "gitops_flux_revision_lag",
-    "gitops_flux_stalled",
-    "gitops_helmrelease_failed",
-    "gitops_helmrelease_failures_total",
-    "compute_probe_failures_total",
-    "gitops_inventory_removed_total",
-    "networking_endpoint_flaps_total",
-    "networking_ingress_backend_broken",
-    "networking_route_unresolved",
-    "networking_selector_orphan",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "tooling_helm_release_secrets",
-    "tooling_helm_release_unhealthy",
-    "tooling_helm_revisions_total",
+const DELIVERED: Follows = &[
+    UNREADY,
+    CRASHING,
+    CUT_OFF,
+    LED_NOWHERE,
+    UNDELIVERED,
+    &[
+        "compute_hpa_unhealthy",
+        "compute_pdb_blocking",
+        "compute_rollout_active",
+        "compute_rollout_stalled",
+        "gitops_argo_out_of_sync",
+        "gitops_argo_out_of_sync_resources",
+        "gitops_changes_total",
+        "gitops_flux_revision_lag",
+        "gitops_flux_stalled",
+        "gitops_helmrelease_failed",
+        "gitops_helmrelease_failures_total",
+        "compute_probe_failures_total",
+        "gitops_inventory_removed_total",
+        "networking_selector_orphan",
+        "tooling_helm_release_secrets",
+        "tooling_helm_release_unhealthy",
+        "tooling_helm_revisions_total",
+    ],
 ];
 
 const CRASH: Conduct = Conduct::Exits { code: 1, after: 4 * SECOND };
@@ -77,12 +69,12 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "a commit to application {application} brings the next version of {deployment}",
         root: "Application argocd/{application}",
         tells: &[],
-        follows: &[
+        follows: &[&[
             "compute_rollout_active",
             "gitops_argo_out_of_sync_resources",
             "gitops_changes_total",
             "networking_endpoint_flaps_total",
-        ],
+        ]],
         within: 0,
         lasts: 600,
         parameters: &[("application", "shop"), ("deployment", "shop/storefront")],
@@ -96,7 +88,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the credentials for the house's repositories have expired: no application can be compared",
         root: "Application argocd/{application}",
         tells: &["gitops_argo_condition"],
-        follows: &["gitops_argo_out_of_sync", "gitops_argo_unhealthy"],
+        follows: &[&["gitops_argo_out_of_sync", "gitops_argo_unhealthy"]],
         within: 480,
         lasts: 1_200,
         parameters: &[
@@ -152,7 +144,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "{deployment} is changed by hand, and application {application} does not heal itself",
         root: "Application argocd/{application}",
         tells: &["gitops_argo_out_of_sync"],
-        follows: &["gitops_argo_out_of_sync_resources", "compute_rollout_active"],
+        follows: &[&["gitops_argo_out_of_sync_resources", "compute_rollout_active"]],
         within: 900,
         lasts: 1_500,
         parameters: &[("application", "payments"), ("deployment", "payments/fraud-scoring")],
@@ -175,11 +167,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "somebody else keeps changing {deployment} of application {application}",
         root: "Deployment {deployment}",
         tells: &["gitops_drift_fight", "gitops_argo_corrections_total"],
-        follows: &[
+        follows: &[&[
             "compute_rollout_active",
             "gitops_argo_out_of_sync",
             "gitops_argo_out_of_sync_resources",
-        ],
+        ]],
         within: 1_200,
         lasts: 1_800,
         parameters: &[("application", "shop"), ("deployment", "shop/recommendations")],
@@ -202,24 +194,15 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Deployment {server}",
         tells: &["gitops_controller_down", "compute_crashloop"],
         follows: &[
-            "compute_container_restarts_total",
-            "compute_container_waiting",
-            "compute_pods_unready",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "gitops_argo_condition",
-            "gitops_argo_out_of_sync",
-            "networking_service_not_serving",
+            UNREADY,
+            RESTARTING,
+            &["gitops_argo_condition", "gitops_argo_out_of_sync", "networking_service_not_serving"],
         ],
         within: 300,
         lasts: 900,
         parameters: &[("server", "argocd/argocd-repo-server")],
         begin: |sim, fault| behave(sim, fault.parameter("server"), CRASH),
-        end: |sim, fault| {
-            behave(sim, fault.parameter("server"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("server"));
-        },
+        end: |sim, fault| recover(sim, fault.parameter("server")),
     },
     FaultKind {
         name: "flux-source-fails",
@@ -288,11 +271,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "a commit that Flux applies brings the next version of {deployment}",
         root: "Kustomization flux-system/{kustomization}",
         tells: &[],
-        follows: &[
+        follows: &[&[
             "compute_rollout_active",
             "gitops_changes_total",
             "networking_endpoint_flaps_total",
-        ],
+        ]],
         within: 0,
         lasts: 600,
         parameters: &[("kustomization", "analytics"), ("deployment", "analytics/ingest")],
@@ -335,7 +318,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "Kustomization {kustomization} is suspended and forgotten",
         root: "Kustomization flux-system/{kustomization}",
         tells: &["tooling_forgotten_state"],
-        follows: &["gitops_suspended", "gitops_flux_revision_lag"],
+        follows: &[&["gitops_suspended", "gitops_flux_revision_lag"]],
         within: 90_000,
         lasts: 100_000,
         parameters: &[("kustomization", "media")],
@@ -382,24 +365,19 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Deployment {controller}",
         tells: &["gitops_controller_down", "compute_crashloop"],
         follows: &[
-            "compute_container_restarts_total",
-            "compute_container_waiting",
-            "compute_pods_unready",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "gitops_flux_reconcile_overdue",
-            "gitops_flux_revision_lag",
-            "networking_service_not_serving",
+            UNREADY,
+            RESTARTING,
+            &[
+                "gitops_flux_reconcile_overdue",
+                "gitops_flux_revision_lag",
+                "networking_service_not_serving",
+            ],
         ],
         within: 300,
         lasts: 900,
         parameters: &[("controller", "flux-system/kustomize-controller")],
         begin: |sim, fault| behave(sim, fault.parameter("controller"), CRASH),
-        end: |sim, fault| {
-            behave(sim, fault.parameter("controller"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("controller"));
-        },
+        end: |sim, fault| recover(sim, fault.parameter("controller")),
     },
 ];
 

@@ -13,7 +13,10 @@ use crate::sim::outside::Wanted;
 use crate::sim::script;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
-use crate::sim::surroundings::Conduct;
+use crate::sim::surroundings::{Conduct, Crowd};
+
+/// A program that ends as soon as it runs.
+pub(super) const CRASHES: Conduct = Conduct::Exits { code: 1, after: 2 * SECOND };
 
 /// The key that `namespace/name`, or a name alone, stands for.
 pub(super) fn key(at: &str) -> Key {
@@ -30,8 +33,14 @@ pub(super) fn behave(sim: &mut Simulation, workload: &str, conduct: Conduct) {
     kubelet::recheck(sim, &ns, &name);
 }
 
-/// Deletes the pods of a workload that are not ready, as an operator would who does not care to wait for back-offs.
-pub(super) fn replace_unready(sim: &mut Simulation, workload: &str) {
+/// A workload serves again, and its pods that are not ready are deleted, as an operator would who does not care to wait
+/// for back-offs.
+pub(super) fn recover(sim: &mut Simulation, workload: &str) {
+    behave(sim, workload, Conduct::Serves);
+    replace_unready(sim, workload);
+}
+
+fn replace_unready(sim: &mut Simulation, workload: &str) {
     let Key { ns, name } = key(workload);
     let all = sim.store.list(Kind::Pod, Some(&ns));
     let unready = all.filter(|(_, pod)| pod.label("app") == name && !pods::ready(pod));
@@ -192,6 +201,12 @@ pub(super) fn restart_on(sim: &mut Simulation, workload: &str, node: &str) {
             sim.delete(Kind::Pod, &pod);
         }
     }
+}
+
+/// Something on a node takes so much from all others from here on; `None` for nothing.
+pub(super) fn crowd(sim: &mut Simulation, node: &str, crowd: Option<Crowd>) {
+    sim.surroundings.set_crowd(node, crowd);
+    kubelet::recheck_node(sim, node);
 }
 
 /// The nodes of a zone.

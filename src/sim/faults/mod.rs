@@ -4,6 +4,7 @@
 mod across;
 mod capacity;
 mod compute;
+mod follows;
 mod gitops;
 mod healthy;
 mod means;
@@ -15,6 +16,7 @@ mod security;
 mod storage;
 mod supplies;
 mod tooling;
+mod wear;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,9 +64,9 @@ pub struct FaultKind {
     pub root: &'static str,
     /// Signals of which any one tells of the fault itself; empty for a healthy disturbance.
     pub tells: &'static [&'static str],
-    /// Further signals that may speak because of it: consequences, not false alarms. For a healthy disturbance, what
-    /// may be counted or noted without being a false alarm.
-    pub follows: &'static [&'static str],
+    /// Further signals, by groups, that may speak because of it: consequences, not false alarms. For a healthy
+    /// disturbance, what may be counted or noted without being a false alarm.
+    pub follows: &'static [&'static [&'static str]],
     /// Within how many seconds of its begin it should be told.
     pub within: u32,
     /// For how many seconds it lasts unless a scenario says otherwise.
@@ -73,6 +75,14 @@ pub struct FaultKind {
     pub parameters: &'static [(&'static str, &'static str)],
     pub(crate) begin: fn(&mut Simulation, &Fault),
     pub(crate) end: fn(&mut Simulation, &Fault),
+}
+
+impl FaultKind {
+    /// Every signal that it names: those that tell of it, and those that may speak because of it.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let Self { tells, follows, .. } = *self;
+        tells.iter().chain(follows.iter().copied().flatten()).copied()
+    }
 }
 
 /// A fault with its parameters.
@@ -119,6 +129,7 @@ pub fn all() -> impl Iterator<Item = &'static FaultKind> {
         tooling::FAULTS,
         gitops::FAULTS,
         across::FAULTS,
+        wear::FAULTS,
     ]
     .into_iter()
     .flatten()

@@ -3,8 +3,11 @@
 use serde_json::json;
 
 use super::compute::UNSERVED;
+use super::follows::{
+    CRASHING, CUT_OFF, FLAPPING, Follows, LED_NOWHERE, RESTARTING, STARTING, UNDELIVERED, UNREADY,
+};
 use super::means::{
-    behave, behave_on, edit, edit_template, key, remove, replace_unready, restart_on, restore,
+    CRASHES, behave, behave_on, edit, edit_template, key, recover, remove, restart_on, restore,
     roll_back,
 };
 use super::{Class, FaultKind};
@@ -12,29 +15,22 @@ use crate::sim::controllers::balancers;
 use crate::sim::fields::Fields;
 use crate::sim::furnishing;
 use crate::sim::kind::Kind;
-use crate::sim::moment::SECOND;
 use crate::sim::surroundings::Conduct;
 
 /// What follows when one node has no network of some kind.
-const ONE_NODE: &[&str] = &[
-    "compute_container_restarts_total",
-    "compute_container_waiting",
-    "compute_crashloop",
-    "compute_pods_unready",
-    "compute_rollout_active",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "networking_dataplane_coverage_ratio",
-    "networking_sandbox_failures_total",
-    "observability_log_agent_coverage_ratio",
-    "observability_log_agent_uncovered",
-    "storage_csi_node_coverage_ratio",
-    "storage_csi_driver_unregistered",
+const ONE_NODE: Follows = &[
+    UNREADY,
+    CRASHING,
+    &[
+        "compute_rollout_active",
+        "networking_dataplane_coverage_ratio",
+        "networking_sandbox_failures_total",
+        "observability_log_agent_coverage_ratio",
+        "observability_log_agent_uncovered",
+        "storage_csi_node_coverage_ratio",
+        "storage_csi_driver_unregistered",
+    ],
 ];
-
-/// Kubernetes' words for a crash at once.
-const CRASHES: Conduct = Conduct::Exits { code: 1, after: 2 * SECOND };
 
 pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
@@ -45,11 +41,12 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Service {service}",
         tells: &["networking_selector_orphan"],
         follows: &[
-            "networking_endpoint_flaps_total",
-            "networking_ingress_backend_broken",
-            "networking_route_unresolved",
-            "networking_service_not_serving",
-            "observability_monitor_without_targets",
+            LED_NOWHERE,
+            &[
+                "networking_endpoint_flaps_total",
+                "networking_service_not_serving",
+                "observability_monitor_without_targets",
+            ],
         ],
         within: 240,
         lasts: 600,
@@ -115,7 +112,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "Service {service} is deleted, to which an Ingress leads",
         root: "Service {service}",
         tells: &["networking_ingress_backend_broken"],
-        follows: &["networking_endpoint_flaps_total", "observability_monitor_without_targets"],
+        follows: &[&["networking_endpoint_flaps_total", "observability_monitor_without_targets"]],
         within: 150,
         lasts: 480,
         parameters: &[("service", "media/uploads")],
@@ -129,7 +126,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "Secret {secret} is deleted, the certificate of a Gateway's listener",
         root: "Secret {secret}",
         tells: &["networking_gateway_not_programmed"],
-        follows: &["networking_route_unresolved"],
+        follows: &[&["networking_route_unresolved"]],
         within: 150,
         lasts: 480,
         parameters: &[("secret", "platform/edge-tls")],
@@ -143,7 +140,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "GatewayClass {class} refers to parameters that are not there",
         root: "GatewayClass {class}",
         tells: &["networking_gatewayclass_not_accepted"],
-        follows: &["networking_gateway_not_programmed"],
+        follows: &[&["networking_gateway_not_programmed"]],
         within: 150,
         lasts: 480,
         parameters: &[("class", "edge")],
@@ -209,11 +206,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the load balancer of Service {service} is gone and cannot be made again: {error}",
         root: "Service {service}",
         tells: &["networking_loadbalancer_pending", "networking_loadbalancer_addresses_lost_total"],
-        follows: &[
+        follows: &[&[
             "networking_gateway_not_programmed",
             "networking_ingress_addresses_lost_total",
             "networking_ingress_no_address",
-        ],
+        ]],
         within: 120,
         lasts: 600,
         parameters: &[
@@ -302,7 +299,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "a NetworkPolicy lets through what {workload} needs",
         root: "NetworkPolicy {workload}",
         tells: &[],
-        follows: &["networking_policy_changes_total", "networking_policy_selected_pods_ratio"],
+        follows: &[&["networking_policy_changes_total", "networking_policy_selected_pods_ratio"]],
         within: 0,
         lasts: 600,
         parameters: &[("workload", "shop/catalog")],
@@ -319,7 +316,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "a load balancer is made for the new Service {service}",
         root: "Service {service}",
         tells: &[],
-        follows: &["networking_loadbalancer_address_seconds"],
+        follows: &[&["networking_loadbalancer_address_seconds"]],
         within: 0,
         lasts: 900,
         parameters: &[("service", "media/previews")],
@@ -338,11 +335,12 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Deployment {deployment}",
         tells: &[],
         follows: &[
-            "compute_pod_startup_seconds",
-            "compute_rollout_active",
-            "compute_time_to_ready_seconds",
-            "networking_dns_ready_endpoints",
-            "networking_endpoint_flaps_total",
+            STARTING,
+            &[
+                "compute_rollout_active",
+                "networking_dns_ready_endpoints",
+                "networking_endpoint_flaps_total",
+            ],
         ],
         within: 0,
         lasts: 600,
@@ -373,62 +371,51 @@ pub(super) static FAULTS: &[FaultKind] = &[
             sim.create(Kind::HttpRoute, furnishing::route(&route.ns, &route.name, &route.name));
         },
         end: |sim, fault| {
-            behave(sim, fault.parameter("controller"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("controller"));
+            recover(sim, fault.parameter("controller"));
             sim.delete(Kind::HttpRoute, &key(fault.parameter("route")));
         },
     },
 ];
 
-const DNS_FOLLOWS: &[&str] = &[
-    "compute_container_restarts_total",
-    "compute_hpa_unhealthy",
-    "compute_pdb_blocking",
-    "compute_pods_unready",
-    "compute_probe_failures_total",
-    "compute_rollout_active",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "gitops_argo_condition",
-    "gitops_argo_out_of_sync",
-    "gitops_argo_unhealthy",
-    "gitops_controller_down",
-    "gitops_flux_not_ready",
-    "gitops_flux_reconcile_overdue",
-    "networking_dns_ready_endpoints",
-    "networking_endpoint_flaps_total",
-    "networking_ingress_backend_broken",
-    "networking_route_unresolved",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "observability_collector_unhealthy",
-    "observability_monitor_without_targets",
-    "observability_prometheus_stack_unhealthy",
-    "security_kyverno_engine",
-    "security_webhook_backend_down",
-    "security_webhook_calls_failing",
+const DNS_FOLLOWS: Follows = &[
+    UNREADY,
+    CUT_OFF,
+    LED_NOWHERE,
+    UNDELIVERED,
+    &[
+        "compute_container_restarts_total",
+        "compute_hpa_unhealthy",
+        "compute_pdb_blocking",
+        "compute_probe_failures_total",
+        "compute_rollout_active",
+        "gitops_argo_condition",
+        "gitops_argo_out_of_sync",
+        "gitops_controller_down",
+        "gitops_flux_reconcile_overdue",
+        "networking_dns_ready_endpoints",
+        "observability_collector_unhealthy",
+        "observability_monitor_without_targets",
+        "observability_prometheus_stack_unhealthy",
+        "security_kyverno_engine",
+        "security_webhook_backend_down",
+        "security_webhook_calls_failing",
+    ],
 ];
 
-const GATEWAY_FOLLOWS: &[&str] = &[
-    "compute_container_restarts_total",
-    "compute_container_waiting",
-    "compute_pods_unready",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "networking_endpoint_flaps_total",
-    "networking_service_ready_ratio",
-    "observability_leader_lease_stale",
-    "observability_leader_transitions_total",
+const GATEWAY_FOLLOWS: Follows = &[
+    UNREADY,
+    RESTARTING,
+    FLAPPING,
+    &["observability_leader_lease_stale", "observability_leader_transitions_total"],
 ];
 
-const POLICY_FOLLOWS: &[&str] = &[
-    "compute_workload_available_ratio",
-    "compute_workloads_degraded",
-    "networking_endpoint_flaps_total",
-    "networking_policy_changes_total",
-    "networking_policy_default_deny_ratio",
-    "networking_policy_selected_pods_ratio",
-    "networking_service_ready_ratio",
+const POLICY_FOLLOWS: Follows = &[
+    FLAPPING,
+    &[
+        "compute_workload_available_ratio",
+        "compute_workloads_degraded",
+        "networking_policy_changes_total",
+        "networking_policy_default_deny_ratio",
+        "networking_policy_selected_pods_ratio",
+    ],
 ];

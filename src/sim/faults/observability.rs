@@ -2,45 +2,36 @@
 
 use serde_json::json;
 
+use super::follows::{CRASHING, CUT_OFF, FLAPPING, Follows, RESTARTING, SHORT, STARTING, UNREADY};
 use super::means::{
-    behave, behave_on, edit, nodes_of, remove, replace_unready, restart_on, restore,
+    CRASHES, behave, behave_on, edit, nodes_of, recover, remove, restart_on, restore,
 };
-use super::{Class, FaultKind};
+use super::{Class, Fault, FaultKind};
 use crate::sim::controllers::control::{self, Part};
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
-use crate::sim::moment::SECOND;
+use crate::sim::simulation::Simulation;
 use crate::sim::surroundings::Conduct;
 
-const CRASHES: Conduct = Conduct::Exits { code: 1, after: 2 * SECOND };
-
 /// What follows when the pods of a watcher do not serve.
-const DOWN: &[&str] = &[
-    "compute_container_restarts_total",
-    "compute_container_waiting",
-    "compute_crashloop",
-    "compute_pods_unready",
-    "compute_probe_failures_total",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "networking_endpoint_flaps_total",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "observability_monitor_without_targets",
+const DOWN: Follows = &[
+    UNREADY,
+    CRASHING,
+    CUT_OFF,
+    &["compute_probe_failures_total", "observability_monitor_without_targets"],
 ];
 
 /// What stands still while a part of the control plane does.
-const STILL: &[&str] = &[
-    "compute_cronjob_overdue",
-    "compute_rollout_active",
-    "compute_time_to_ready_seconds",
-    "compute_unschedulable_pods",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "observability_events_total",
-    "observability_leader_transitions_total",
+const STILL: Follows = &[
+    SHORT,
+    &[
+        "compute_cronjob_overdue",
+        "compute_rollout_active",
+        "compute_time_to_ready_seconds",
+        "compute_unschedulable_pods",
+        "observability_events_total",
+        "observability_leader_transitions_total",
+    ],
 ];
 
 pub(super) static FAULTS: &[FaultKind] = &[
@@ -52,16 +43,13 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Deployment {workload}",
         tells: &["observability_apiservice_unavailable"],
         follows: &[
-            "compute_hpa_unhealthy",
-            "compute_pods_unready",
-            "compute_probe_failures_total",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "networking_endpoint_flaps_total",
-            "networking_service_not_serving",
-            "networking_service_ready_ratio",
-            "observability_monitor_without_targets",
+            UNREADY,
+            CUT_OFF,
+            &[
+                "compute_hpa_unhealthy",
+                "compute_probe_failures_total",
+                "observability_monitor_without_targets",
+            ],
         ],
         within: 180,
         lasts: 600,
@@ -76,7 +64,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the label of Service {service} is renamed by which its monitor selects it",
         root: "Service {service}",
         tells: &["observability_monitor_without_targets"],
-        follows: &["observability_scraped_ratio"],
+        follows: &[&["observability_scraped_ratio"]],
         within: 480,
         lasts: 900,
         parameters: &[("service", "shop/checkout")],
@@ -95,7 +83,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "ServiceMonitor {monitor} names a port that its Service does not have",
         root: "ServiceMonitor {monitor}",
         tells: &["observability_monitor_without_targets"],
-        follows: &["observability_scraped_ratio"],
+        follows: &[&["observability_scraped_ratio"]],
         within: 480,
         lasts: 900,
         parameters: &[("monitor", "accounts/login")],
@@ -167,10 +155,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         lasts: 720,
         parameters: &[("workload", "platform/otel-collector")],
         begin: |sim, fault| behave(sim, fault.parameter("workload"), CRASHES),
-        end: |sim, fault| {
-            behave(sim, fault.parameter("workload"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("workload"));
-        },
+        end: |sim, fault| recover(sim, fault.parameter("workload")),
     },
     FaultKind {
         name: "log-agent-missing",
@@ -179,15 +164,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "{agent} crashes on every node of {zone}",
         root: "DaemonSet {agent}",
         tells: &["observability_log_agent_uncovered", "compute_crashloop"],
-        follows: &[
-            "compute_container_restarts_total",
-            "compute_container_waiting",
-            "compute_pods_unready",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "observability_log_agent_coverage_ratio",
-        ],
+        follows: &[UNREADY, RESTARTING, &["observability_log_agent_coverage_ratio"]],
         within: 600,
         lasts: 1_200,
         parameters: &[("agent", "platform/log-agent"), ("zone", "zone-a")],
@@ -214,16 +191,8 @@ pub(super) static FAULTS: &[FaultKind] = &[
         within: 240,
         lasts: 600,
         parameters: &[("part", "kube-controller-manager")],
-        begin: |sim, fault| {
-            if let Some(part) = Part::named(fault.parameter("part")) {
-                control::stop(sim, part);
-            }
-        },
-        end: |sim, fault| {
-            if let Some(part) = Part::named(fault.parameter("part")) {
-                control::start(sim, part);
-            }
-        },
+        begin: stop,
+        end: start,
     },
     FaultKind {
         name: "scheduler-down",
@@ -236,16 +205,8 @@ pub(super) static FAULTS: &[FaultKind] = &[
         within: 240,
         lasts: 600,
         parameters: &[("part", "kube-scheduler")],
-        begin: |sim, fault| {
-            if let Some(part) = Part::named(fault.parameter("part")) {
-                control::stop(sim, part);
-            }
-        },
-        end: |sim, fault| {
-            if let Some(part) = Part::named(fault.parameter("part")) {
-                control::start(sim, part);
-            }
-        },
+        begin: stop,
+        end: start,
     },
     FaultKind {
         name: "etcd-unready",
@@ -254,7 +215,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the API server's check {check} fails",
         root: "Cluster {check}",
         tells: &["observability_apiserver_check_failed"],
-        follows: &["observability_apiserver_errors_total", "observability_etcd_errors_total"],
+        follows: &[&["observability_apiserver_errors_total", "observability_etcd_errors_total"]],
         within: 120,
         lasts: 480,
         parameters: &[("check", "etcd")],
@@ -273,12 +234,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Pod {pod}",
         tells: &[],
         follows: &[
-            "compute_pod_startup_seconds",
-            "compute_time_to_ready_seconds",
-            "compute_workload_available_ratio",
-            "compute_workloads_degraded",
-            "networking_endpoint_flaps_total",
-            "networking_service_ready_ratio",
+            FLAPPING,
+            STARTING,
+            &["compute_workload_available_ratio", "compute_workloads_degraded"],
         ],
         within: 0,
         lasts: 600,
@@ -287,3 +245,15 @@ pub(super) static FAULTS: &[FaultKind] = &[
         end: |_, _| {},
     },
 ];
+
+fn stop(sim: &mut Simulation, fault: &Fault) {
+    if let Some(part) = Part::named(fault.parameter("part")) {
+        control::stop(sim, part);
+    }
+}
+
+fn start(sim: &mut Simulation, fault: &Fault) {
+    if let Some(part) = Part::named(fault.parameter("part")) {
+        control::start(sim, part);
+    }
+}

@@ -143,8 +143,7 @@ mod tests {
     fn play(name_of: &str) {
         let fault = Fault::named(name_of).unwrap();
         let mut play = Play::new();
-        let known: BTreeSet<&str> =
-            fault.kind.tells.iter().chain(fault.kind.follows).copied().collect();
+        let known: BTreeSet<&str> = fault.kind.names().collect();
         let mut last = BTreeMap::new();
         for _ in 0..8 {
             last = play.tick();
@@ -245,6 +244,9 @@ mod tests {
         node_loss "node-loss",
         image_pull "image-pull",
         unschedulable "unschedulable",
+        clock_behind "clock-behind",
+        clock_skew "clock-skew",
+        busy_neighbour "busy-neighbour",
     );
 
     #[test]
@@ -252,7 +254,7 @@ mod tests {
         let pipeline = Pipeline::new(Settings::default(), State::default());
         let declared: BTreeSet<&str> = pipeline.signals().iter().map(|s| s.name).collect();
         for kind in all() {
-            for named in kind.tells.iter().chain(kind.follows) {
+            for named in kind.names() {
                 assert!(declared.contains(named), "{} names {named}", kind.name);
             }
         }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::means::{behave, edit, key, make, release, replace_unready, restore, unmake};
+use super::follows::{CRASHING, CUT_OFF, Follows, UNREADY};
+use super::means::{behave, edit, key, make, recover, release, restore, unmake};
 use super::{Class, Fault, FaultKind};
 use crate::sim::controllers::{Task, certificates, external_secrets, signing};
 use crate::sim::fields::{Condition, Fields, set_condition};
@@ -13,29 +14,24 @@ use crate::sim::simulation::Simulation;
 use crate::sim::surroundings::Conduct;
 
 /// What follows when pods cannot be made.
-const BLOCKED: &[&str] = &[
-    "compute_container_restarts_total",
-    "compute_container_waiting",
-    "compute_crashloop",
-    "compute_create_failures",
-    "compute_cronjob_overdue",
-    "compute_job_failed",
-    "compute_pods_unready",
-    "compute_rollout_active",
-    "compute_rollout_stalled",
-    "compute_workload_available_ratio",
-    "compute_workload_unavailable",
-    "compute_workloads_degraded",
-    "gitops_argo_unhealthy",
-    "networking_service_not_serving",
-    "networking_service_ready_ratio",
-    "security_kyverno_engine",
-    "security_policy_denials_total",
-    "networking_endpoint_flaps_total",
-    "security_webhook_backend_down",
-    "security_webhook_calls_failing",
-    "security_webhook_config_changes_total",
-    "security_enforcing_policies",
+const BLOCKED: Follows = &[
+    UNREADY,
+    CRASHING,
+    CUT_OFF,
+    &[
+        "compute_create_failures",
+        "compute_cronjob_overdue",
+        "compute_job_failed",
+        "compute_rollout_active",
+        "compute_rollout_stalled",
+        "gitops_argo_unhealthy",
+        "security_kyverno_engine",
+        "security_policy_denials_total",
+        "security_webhook_backend_down",
+        "security_webhook_calls_failing",
+        "security_webhook_config_changes_total",
+        "security_enforcing_policies",
+    ],
 ];
 
 const CONFIGURATIONS: [(Kind, &str); 2] = [
@@ -58,10 +54,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         lasts: 900,
         parameters: &[("backend", "kyverno/kyverno-admission-controller")],
         begin: |sim, fault| behave(sim, fault.parameter("backend"), CRASH),
-        end: |sim, fault| {
-            behave(sim, fault.parameter("backend"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("backend"));
-        },
+        end: |sim, fault| recover(sim, fault.parameter("backend")),
     },
     FaultKind {
         name: "webhook-fails-open",
@@ -81,8 +74,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
             behave(sim, fault.parameter("backend"), CRASH);
         },
         end: |sim, fault| {
-            behave(sim, fault.parameter("backend"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("backend"));
+            recover(sim, fault.parameter("backend"));
             CONFIGURATIONS.iter().for_each(|(kind, name)| restore(sim, *kind, name));
         },
     },
@@ -140,11 +132,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the signer behind issuer {issuer} does not answer",
         root: "Issuer {issuer}",
         tells: &["security_issuer_not_ready"],
-        follows: &[
+        follows: &[&[
             "security_certificate_expiry_seconds",
             "security_certificate_unhealthy",
             "security_issuance_stuck",
-        ],
+        ]],
         within: 600,
         lasts: 1_200,
         parameters: &[
@@ -171,7 +163,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the signer behind issuer {issuer} refuses what it is asked for",
         root: "Issuer {issuer}",
         tells: &["security_issuance_stuck", "security_certificate_unhealthy"],
-        follows: &["security_certificate_expiry_seconds"],
+        follows: &[&["security_certificate_expiry_seconds"]],
         within: 2_700,
         lasts: 3_900,
         parameters: &[
@@ -195,7 +187,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "{controller} is scaled to zero: nothing is renewed",
         root: "Deployment {controller}",
         tells: &["security_certificate_unhealthy"],
-        follows: &["security_certificate_expiry_seconds"],
+        follows: &[&["security_certificate_expiry_seconds"]],
         within: 3_600,
         lasts: 4_800,
         parameters: &[("controller", "cert-manager/cert-manager")],
@@ -295,7 +287,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "binding {binding} gives {role} to all service accounts",
         root: "ClusterRoleBinding {binding}",
         tells: &["security_rbac_binding_risk"],
-        follows: &["security_rbac_changes_total", "security_rbac_powerful_subjects"],
+        follows: &[&["security_rbac_changes_total", "security_rbac_powerful_subjects"]],
         within: 180,
         lasts: 600,
         parameters: &[("binding", "permissive-binding"), ("role", "cluster-admin")],
@@ -335,7 +327,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "ClusterRole {role} is deleted though a binding names it",
         root: "ClusterRole {role}",
         tells: &["security_rbac_binding_risk"],
-        follows: &["security_rbac_changes_total"],
+        follows: &[&["security_rbac_changes_total"]],
         within: 420,
         lasts: 900,
         parameters: &[("role", "view")],

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::means::{behave, replace_unready, scale};
+use super::follows::RESTARTING;
+use super::means::{CRASHES, behave, recover, scale};
 use super::{Class, FaultKind};
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
-use crate::sim::moment::{MINUTE, SECOND};
+use crate::sim::moment::MINUTE;
 use crate::sim::script;
-use crate::sim::surroundings::Conduct;
 
 /// How long after a repair a grown StatefulSet shrinks again.
 const SHRINK_AFTER: i64 = 4 * MINUTE;
@@ -26,15 +26,16 @@ pub(super) static FAULTS: &[FaultKind] = &[
             "compute_crashloop",
         ],
         follows: &[
-            "compute_container_restarts_total",
-            "compute_container_waiting",
-            "compute_pods_unready",
-            "compute_unschedulable_pods",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "networking_service_not_serving",
-            "observability_leader_lease_stale",
-            "storage_pvc_time_to_bound_seconds",
+            RESTARTING,
+            &[
+                "compute_pods_unready",
+                "compute_unschedulable_pods",
+                "compute_workload_unavailable",
+                "compute_workloads_degraded",
+                "networking_service_not_serving",
+                "observability_leader_lease_stale",
+                "storage_pvc_time_to_bound_seconds",
+            ],
         ],
         within: 300,
         lasts: 660,
@@ -43,13 +44,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
             ("grows", "shop/sessions"),
         ],
         begin: |sim, fault| {
-            let crash = Conduct::Exits { code: 1, after: 2 * SECOND };
-            behave(sim, fault.parameter("controller"), crash);
+            behave(sim, fault.parameter("controller"), CRASHES);
             scale(sim, Kind::StatefulSet, fault.parameter("grows"), 1);
         },
         end: |sim, fault| {
-            behave(sim, fault.parameter("controller"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("controller"));
+            recover(sim, fault.parameter("controller"));
             script::later(sim, SHRINK_AFTER, fault, |sim, fault| {
                 scale(sim, Kind::StatefulSet, fault.parameter("grows"), -1);
             });
@@ -62,12 +61,12 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "{driver} refuses new volumes, StatefulSet {grows} grows by one pod",
         root: "CSIDriver {driver}",
         tells: &["storage_pvc_pending_abnormal", "storage_provisioning_failures_total"],
-        follows: &[
+        follows: &[&[
             "compute_unschedulable_pods",
             "compute_workload_unavailable",
             "compute_workloads_degraded",
             "storage_pvc_time_to_bound_seconds",
-        ],
+        ]],
         within: 420,
         lasts: 480,
         parameters: &[
@@ -94,7 +93,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the default StorageClass {class} is deleted, a claim without a class is made",
         root: "StorageClass {class}",
         tells: &["storage_pvc_pending_abnormal", "storage_class_sanity"],
-        follows: &["compute_unschedulable_pods", "compute_workload_unavailable"],
+        follows: &[&["compute_unschedulable_pods", "compute_workload_unavailable"]],
         within: 420,
         lasts: 900,
         parameters: &[("class", "block"), ("claim", "analytics/scratch")],

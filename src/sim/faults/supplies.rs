@@ -2,14 +2,13 @@
 
 use serde_json::json;
 
-use super::means::{behave, edit, key, replace_unready};
+use super::follows::{RESTARTING, UNREADY};
+use super::means::{CRASHES, behave, edit, key, recover};
 use super::{Class, Fault, FaultKind};
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
 use crate::sim::manifests::DRIVER;
-use crate::sim::moment::SECOND;
 use crate::sim::simulation::Simulation;
-use crate::sim::surroundings::Conduct;
 
 const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 
@@ -21,7 +20,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "{driver} refuses snapshots",
         root: "CSIDriver {driver}",
         tells: &["storage_snapshot_unhealthy"],
-        follows: &["storage_snapshot_age_seconds"],
+        follows: &[&["storage_snapshot_age_seconds"]],
         within: 1_500,
         lasts: 2_700,
         parameters: &[
@@ -43,7 +42,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "{scheduler}, which makes the snapshots, is scaled to zero",
         root: "Deployment {scheduler}",
         tells: &["storage_snapshot_unhealthy"],
-        follows: &["storage_snapshot_age_seconds"],
+        follows: &[&["storage_snapshot_age_seconds"]],
         within: 4_200,
         lasts: 5_400,
         parameters: &[("scheduler", "platform/snapshot-scheduler")],
@@ -101,28 +100,20 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "DaemonSet {plugin}",
         tells: &["storage_csi_driver_unregistered", "compute_crashloop"],
         follows: &[
-            "compute_container_restarts_total",
-            "compute_container_waiting",
-            "compute_pods_unready",
-            "compute_workload_available_ratio",
-            "compute_workload_unavailable",
-            "compute_workloads_degraded",
-            "storage_csi_node_coverage_ratio",
-            "storage_mount_failing",
-            "storage_mount_failures_total",
-            "tooling_forgotten_state",
+            UNREADY,
+            RESTARTING,
+            &[
+                "storage_csi_node_coverage_ratio",
+                "storage_mount_failing",
+                "storage_mount_failures_total",
+                "tooling_forgotten_state",
+            ],
         ],
         within: 300,
         lasts: 600,
         parameters: &[("plugin", "kube-system/block-csi-node")],
-        begin: |sim, fault| {
-            let crash = Conduct::Exits { code: 1, after: 2 * SECOND };
-            behave(sim, fault.parameter("plugin"), crash);
-        },
-        end: |sim, fault| {
-            behave(sim, fault.parameter("plugin"), Conduct::Serves);
-            replace_unready(sim, fault.parameter("plugin"));
-        },
+        begin: |sim, fault| behave(sim, fault.parameter("plugin"), CRASHES),
+        end: |sim, fault| recover(sim, fault.parameter("plugin")),
     },
     FaultKind {
         name: "pool-low",
@@ -131,7 +122,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "the pools of {class} have {gibi} GiB left in each zone",
         root: "StorageClass {class}",
         tells: &["storage_capacity_low"],
-        follows: &["storage_capacity_bytes"],
+        follows: &[&["storage_capacity_bytes"]],
         within: 360,
         lasts: 900,
         parameters: &[("class", "block"), ("gibi", "2")],

@@ -39,7 +39,7 @@ pub enum ScenarioError {
 }
 
 const TOP: &[&str] =
-    &["name", "summary", "set", "cluster", "every", "lasts", "timeline", "expect", "quiet"];
+    &["name", "summary", "set", "cluster", "life", "every", "lasts", "timeline", "expect", "quiet"];
 const STEP: &[&str] = &["at", "fault", "lasts", "with", "apply", "patch", "delete"];
 const EXPECTED: &[&str] = &["signal", "namespace", "name", "after", "by"];
 const PATCH: &[&str] = &["apiVersion", "kind", "namespace", "name", "patch"];
@@ -178,6 +178,14 @@ impl Reader<'_> {
         }
     }
 
+    fn truth(&mut self, map: &mut Map, field: &str) -> Option<bool> {
+        let place = map.take(field)?;
+        match place.node {
+            Node::Bool(value) => Some(value),
+            _ => self.wrong(&place, "true or false"),
+        }
+    }
+
     fn duration(&mut self, map: &mut Map, field: &str) -> Option<Duration> {
         let place = map.take(field)?;
         let read = match &place.node {
@@ -220,6 +228,7 @@ impl Reader<'_> {
         let summary = self.needed(&top, "summary", summary, "one line of text");
         let set = self.set(&mut top);
         let cluster = top.take("cluster").and_then(|place| self.cluster(place));
+        let life = self.truth(&mut top, "life").unwrap_or(false);
         let every = self.duration(&mut top, "every");
         let lasts = self.duration(&mut top, "lasts");
         let steps = self.list(&mut top, "timeline");
@@ -236,7 +245,7 @@ impl Reader<'_> {
             }
         }
         let (name, summary) = (name?, summary?);
-        Some(Scenario { name, summary, set, timeline, every, expect, quiet, lasts, cluster })
+        Some(Scenario { name, summary, set, timeline, every, life, expect, quiet, lasts, cluster })
     }
 
     fn set(&mut self, top: &mut Map) -> Set {
@@ -414,6 +423,7 @@ mod tests {
 summary: what we had in March
 set: held-out
 cluster: {nodes: 5, pods: 80}
+life: true
 every: 3h
 lasts: 3h
 timeline:
@@ -432,7 +442,7 @@ quiet: [storage_class_sanity]
     fn a_file_gives_its_scenario() {
         let scenario = read(WHOLE).unwrap();
         assert_eq!((scenario.set, scenario.cluster), (Set::HeldOut, Some((5, 80))));
-        assert_eq!(scenario.every, Some(Duration::from_hours(3)));
+        assert_eq!((scenario.every, scenario.life), (Some(Duration::from_hours(3)), true));
         let told = scenario.describe();
         assert_eq!(told.len(), 4, "{told:?}");
         assert_eq!(told[0], "minute 60 to 70: a release of Deployment shop/cart crashes");

@@ -5,6 +5,7 @@ mod serving;
 mod settled;
 mod troubled;
 mod watching;
+mod worn;
 
 use std::time::Duration;
 
@@ -31,8 +32,15 @@ impl Bench {
     }
 
     pub(super) fn with_memory(scenario: &str, memory: usize) -> Self {
+        Self::remembering(Scenario::builtin(scenario).expect("a scenario"), memory)
+    }
+
+    pub(super) fn of(scenario: Scenario) -> Self {
+        Self::remembering(scenario, super::simulation::MEMORY)
+    }
+
+    fn remembering(scenario: Scenario, memory: usize) -> Self {
         let clock = Clock::manual(NOON.parse::<Timestamp>().expect("a time"));
-        let scenario = Scenario::builtin(scenario).expect("a scenario");
         let shape = Shape { nodes: 6, pods: 90, seed: 7 };
         Self { cluster: Cluster::with_memory(shape, scenario, clock.clone(), memory), clock }
     }

@@ -89,7 +89,7 @@ pub(super) fn read(kind: Kind, json: &str, texts: &mut Interner) -> Result<Objec
     };
     let conditions = take_conditions(&mut body);
     let meta = metadata.record_whole(texts);
-    Ok(Object::Resource(Box::new(Resource { kind, meta, conditions, body })))
+    Ok(Object::Resource(Box::new(Resource { kind, meta, conditions, body, renewed: None })))
 }
 
 /// Reads the metadata of a row of a table, with its cells under `table.<column>`.

@@ -14,6 +14,8 @@ use crate::sim::surroundings::Conduct;
 pub(super) const FIRST_WAIT: Moment = 10 * SECOND;
 pub(super) const LONGEST_WAIT: Moment = 5 * MINUTE;
 const FORGET_AFTER: Moment = 10 * MINUTE;
+/// How soon a kubelet sees to a container that has ended.
+const NOTICED: Moment = SECOND;
 /// How often a pod worker comes back to a pod that it cannot help.
 pub(super) const RETRY: Moment = 12 * SECOND;
 
@@ -71,13 +73,14 @@ pub(super) enum State {
 /// A running container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Running {
+    /// By the node's clock.
     pub(super) since: Moment,
     pub(super) ready: bool,
     /// When it will end by itself, and with which code.
     end: Option<(Moment, i64)>,
 }
 
-/// How a container ended.
+/// How a container ended, with times by the node's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) code: i64,
@@ -180,9 +183,10 @@ impl Container {
             Conduct::StartsAfter { wait } => wait,
             _ => 0,
         };
-        self.probes.begin(now, wait, scene.sim.chance.of("warm-up", &thing));
-        self.state =
-            State::Running(Running { since: now, ready: !self.probes.readiness(), end: None });
+        let warm = scene.sim.chance.of("warm-up", &thing).log_normal(2 * SECOND, 0.5);
+        self.probes.begin(now, wait + scene.takes(warm));
+        let ready = !self.probes.readiness();
+        self.state = State::Running(Running { since: scene.clock(), ready, end: None });
         now
     }
 
@@ -199,7 +203,7 @@ impl Container {
         if let Some((at, code)) = running.end
             && at <= now
         {
-            return self.end(scene, Ended::new(code, conduct, running.since, now));
+            return self.end(scene, Ended::new(code, conduct, running.since, scene.clock()));
         }
         let verdict = self.probes.look(&self.name, scene, conduct);
         if let Some(ready) = verdict.ready {
@@ -208,7 +212,7 @@ impl Container {
         if verdict.kill {
             let text = format!("Container {} failed liveness probe, will be restarted", self.name);
             scene.note(&self.name, false, "Killing", text);
-            return self.end(scene, Ended::new(137, conduct, running.since, now));
+            return self.end(scene, Ended::new(137, conduct, running.since, scene.clock()));
         }
         let end = running.end.map_or(Moment::MAX, |(at, _)| at);
         self.state = State::Running(running);
@@ -239,7 +243,7 @@ impl Container {
         if ended.finished - ended.started > FORGET_AFTER {
             self.wait = 0;
         }
-        let until = if again { scene.now() + SECOND } else { Moment::MAX };
+        let until = if again { scene.now() + NOTICED } else { Moment::MAX };
         self.state = State::Ended { ended, until };
         until
     }
@@ -247,7 +251,6 @@ impl Container {
     fn restart(&mut self, scene: &Scene<'_>, ended: Ended) -> Moment {
         let now = scene.now();
         let wait = std::mem::replace(&mut self.wait, FIRST_WAIT);
-        let finished = ended.finished;
         self.last = Some(ended);
         if wait == 0 {
             self.restarts += 1;
@@ -255,7 +258,8 @@ impl Container {
             return now;
         }
         self.wait = (wait * 2).min(LONGEST_WAIT);
-        self.state = State::BackOff { wait, until: finished + wait, note_at: now };
+        // Counted from the end, which was that long ago.
+        self.state = State::BackOff { wait, until: now - NOTICED + wait, note_at: now };
         now
     }
 

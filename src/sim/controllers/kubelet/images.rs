@@ -18,18 +18,16 @@ pub(super) fn begin(container: &mut Container, scene: &mut Scene<'_>) -> Moment 
             "Container image {image:?} already present on machine and can be accessed by the pod"
         );
         scene.note(&container.name, false, "Pulled", text);
-        let until = now + scene.sim.chance.of("start", &thing).log_normal(400, 0.4);
+        let took = scene.sim.chance.of("start", &thing).log_normal(400, 0.4);
+        let until = now + scene.takes(took);
         container.state = State::Starting { until };
         return until;
     }
     scene.note(&container.name, false, "Pulling", format!("Pulling image {image:?}"));
     let mut draw = scene.sim.chance.of("pull", &format!("{thing}/{}", container.pull_wait));
     let around = &scene.sim.surroundings;
-    let took = if around.has_image(&image) && refusal(scene, &image).is_none() {
-        draw.log_normal(3500, 0.6)
-    } else {
-        draw.between(200, 900)
-    };
+    let given = around.has_image(&image) && refusal(container, scene).is_none();
+    let took = if given { scene.takes(draw.log_normal(3500, 0.6)) } else { draw.between(200, 900) };
     container.state = State::Pulling { began: now, until: now + took };
     now + took
 }
@@ -38,7 +36,7 @@ pub(super) fn begin(container: &mut Container, scene: &mut Scene<'_>) -> Moment 
 pub(super) fn finish(container: &mut Container, scene: &mut Scene<'_>, began: Moment) -> Moment {
     let now = scene.now();
     let image = container.image.clone();
-    if let Some(words) = refusal(scene, &image) {
+    if let Some(words) = refusal(container, scene) {
         return fail(container, scene, &words);
     }
     if !scene.sim.surroundings.has_image(&image) {
@@ -56,13 +54,15 @@ pub(super) fn finish(container: &mut Container, scene: &mut Scene<'_>, began: Mo
     );
     scene.note(&container.name, false, "Pulled", text);
     scene.sim.kubelets.images.entry(scene.node.clone()).or_default().insert(image);
-    let until = now + scene.sim.chance.of("start", &container.thing(scene)).log_normal(400, 0.4);
+    let took = scene.sim.chance.of("start", &container.thing(scene)).log_normal(400, 0.4);
+    let until = now + scene.takes(took);
     container.state = State::Starting { until };
     until
 }
 
 /// Why the image's registry does not give it to this pod.
-fn refusal(scene: &Scene<'_>, image: &str) -> Option<String> {
+fn refusal(container: &Container, scene: &Scene<'_>) -> Option<String> {
+    let image = container.image.as_str();
     let host = registry(image);
     let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
     let path = name.strip_prefix(host).unwrap_or(name).trim_start_matches('/');
@@ -70,6 +70,13 @@ fn refusal(scene: &Scene<'_>, image: &str) -> Option<String> {
     if !scene.sim.surroundings.registry_answers(image) {
         let words = format!("Head \"{url}\": dial tcp: lookup {host}: i/o timeout");
         return Some(format!("failed to do request: {words}"));
+    }
+    let thing = format!("{}/{}", container.thing(scene), container.pull_wait);
+    let drawn = scene.sim.chance.of("throttled", &thing).unit();
+    if drawn < scene.sim.surroundings.throttled(image) {
+        return Some(format!(
+            "unexpected status from HEAD request to {url}: 429 Too Many Requests"
+        ));
     }
     let ns = scene.pod.text("metadata/namespace");
     external_secrets::outdated(scene.sim, ns, host)

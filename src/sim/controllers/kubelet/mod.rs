@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use self::container::Container;
-use super::{Task, attach, capacity, collector, reach};
+use super::{Task, attach, capacity, collector, reach, storage};
 use crate::sim::fields::{Fields, deleting};
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND};
@@ -50,6 +50,7 @@ impl Kubelets {
 struct Run {
     uid: String,
     stage: Stage,
+    /// When the kubelet saw it first, by its own clock.
     since: Moment,
     /// When the sandbox got its network.
     sandbox: bool,
@@ -91,8 +92,27 @@ impl Scene<'_> {
     /// Reports something about a container, or about the pod if the name is empty.
     fn note(&mut self, container: &str, warning: bool, reason: &str, text: String) {
         let by = Actor::Kubelet(self.node.clone());
-        let about = Arc::clone(&self.pod);
-        self.sim.note(&Note { about: &about, by, warning, reason, text, container });
+        let (about, skew) = (Arc::clone(&self.pod), self.sim.surroundings.skew(&self.node));
+        self.sim.note(&Note { about: &about, by, warning, reason, text, container, skew });
+    }
+
+    /// What the node's clock says.
+    fn clock(&self) -> Moment {
+        self.now() + self.sim.surroundings.skew(&self.node)
+    }
+
+    /// How long on this node takes what usually takes so long.
+    fn takes(&self, usually: Moment) -> Moment {
+        let crowd = self.sim.surroundings.crowd(&self.node);
+        crowd.map_or(usually, |crowd| (usually as f64 * crowd.times) as Moment)
+    }
+
+    /// Whether an answer to this probe, at this moment, comes too late.
+    fn misses(&self, probe: &str) -> bool {
+        self.sim.surroundings.crowd(&self.node).is_some_and(|crowd| {
+            let thing = format!("{}/{probe}/{}", self.uid(), self.now());
+            self.sim.chance.of("probe", &thing).unit() < crowd.misses
+        })
     }
 
     /// `name_namespace(uid)`, as kubelet messages call a pod.
@@ -119,7 +139,8 @@ pub(crate) fn sync(sim: &mut Simulation, key: &Key) {
         return;
     }
     let known = sim.kubelets.runs.remove(key).filter(|run| run.uid == pod.text("metadata/uid"));
-    let mut run = known.unwrap_or_else(|| Run::new(&pod, sim.now));
+    let clock = sim.now + sim.surroundings.skew(&node);
+    let mut run = known.unwrap_or_else(|| Run::new(&pod, sim.now, clock));
     let stopping = deleting(&pod);
     let mut scene = Scene { sim, pod, node };
     let next = if stopping { run.stop(&mut scene) } else { Some(run.live(&mut scene)) };
@@ -143,13 +164,20 @@ pub(crate) fn recheck(sim: &mut Simulation, ns: &str, app: &str) {
     }
 }
 
+/// Has a kubelet look at all its pods: the node is slower or faster from here on.
+pub(crate) fn recheck_node(sim: &mut Simulation, node: &str) {
+    for key in sim.store.on_node(node) {
+        sim.queue.push(sim.now, Task::Sync(key));
+    }
+}
+
 impl Run {
-    fn new(pod: &Value, now: Moment) -> Self {
+    fn new(pod: &Value, now: Moment, clock: Moment) -> Self {
         let containers = pod.items("spec/containers").iter().map(Container::new).collect();
         Self {
             uid: pod.text("metadata/uid").to_owned(),
             stage: Stage::Volumes,
-            since: now,
+            since: clock,
             sandbox: false,
             complain: now + VOLUMES_TIMEOUT,
             driver_at: 0,
@@ -176,7 +204,7 @@ impl Run {
             Stage::Mounting { until } | Stage::Sandbox { until } if until > now => until,
             Stage::Mounting { .. } => {
                 let took = scene.sim.chance.of("sandbox", &self.uid).log_normal(600, 0.4);
-                self.stage = Stage::Sandbox { until: now + took };
+                self.stage = Stage::Sandbox { until: now + scene.takes(took) };
                 now
             }
             Stage::Sandbox { .. } if !wired(scene) => {
@@ -205,6 +233,7 @@ impl Run {
             }
             let claims = attach::claims(&scene.pod).count() as i64;
             let took = scene.sim.chance.of("mount", &self.uid).log_normal(1500, 0.5);
+            let took = storage::takes(scene.sim, &scene.pod, scene.takes(took));
             self.stage = Stage::Mounting { until: now + claims.min(1) * took };
             return now;
         }

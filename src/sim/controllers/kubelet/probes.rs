@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::Scene;
-use crate::sim::chance::Draw;
 use crate::sim::fields::Fields;
 use crate::sim::moment::{Moment, SECOND};
 use crate::sim::surroundings::Conduct;
@@ -73,8 +72,8 @@ impl Probes {
     }
 
     /// The container starts.
-    pub(super) fn begin(&mut self, now: Moment, wait: Moment, mut draw: Draw) {
-        self.warm = now + wait + draw.log_normal(2 * SECOND, 0.5);
+    pub(super) fn begin(&mut self, now: Moment, wait: Moment) {
+        self.warm = now + wait;
         for probe in [&mut self.readiness, &mut self.liveness].into_iter().flatten() {
             probe.began = now;
             probe.failures = 0;
@@ -89,12 +88,16 @@ impl Probes {
     pub(super) fn look(&mut self, name: &str, scene: &mut Scene<'_>, conduct: Conduct) -> Verdict {
         let mut verdict = Verdict { ready: None, kill: false, next: Moment::MAX };
         let now = scene.now();
+        // On a slow node nobody knows what the next answer will be.
+        let doubtful = scene.sim.surroundings.crowd(&scene.node).is_some();
         if let Some(probe) = &mut self.readiness {
-            let answers = !matches!(conduct, Conduct::Unready | Conduct::Hangs);
-            match probe.run(now, answers) {
+            let late = doubtful && probe.next <= now && scene.misses("readiness");
+            let answers = !late && !matches!(conduct, Conduct::Unready | Conduct::Hangs);
+            match probe.run(now, answers, doubtful) {
                 Some(true) => verdict.ready = Some(true),
                 Some(false) => {
-                    let text = format!("Readiness probe failed: {}", complaint(scene, conduct));
+                    let words = complaint(scene, if late { Conduct::Hangs } else { conduct });
+                    let text = format!("Readiness probe failed: {words}");
                     scene.note(name, true, "Unhealthy", text);
                     if probe.failures >= probe.threshold {
                         verdict.ready = Some(false);
@@ -105,8 +108,11 @@ impl Probes {
             verdict.next = verdict.next.min(probe.next);
         }
         if let Some(probe) = &mut self.liveness {
-            if probe.run(now, conduct != Conduct::Hangs) == Some(false) {
-                let text = format!("Liveness probe failed: {}", complaint(scene, conduct));
+            let late = doubtful && probe.next <= now && scene.misses("liveness");
+            let answers = !late && conduct != Conduct::Hangs;
+            if probe.run(now, answers, doubtful) == Some(false) {
+                let words = complaint(scene, Conduct::Hangs);
+                let text = format!("Liveness probe failed: {words}");
                 scene.note(name, true, "Unhealthy", text);
                 verdict.kill = probe.failures >= probe.threshold;
             }
@@ -117,17 +123,18 @@ impl Probes {
 }
 
 impl Probe {
-    /// Runs if it is due: the answer, or `None`. A probe that is answered rests until an answer fails.
-    fn run(&mut self, now: Moment, answers: bool) -> Option<bool> {
+    /// Runs if it is due: the answer, or `None`. A probe that is answered rests until an answer fails, unless the next
+    /// one is doubtful.
+    fn run(&mut self, now: Moment, answers: bool, doubtful: bool) -> Option<bool> {
         if self.next > now {
-            if !answers && self.next == Moment::MAX {
+            if (doubtful || !answers) && self.next == Moment::MAX {
                 self.next = self.run_after(now);
             }
             return None;
         }
         if answers {
             self.failures = 0;
-            self.next = Moment::MAX;
+            self.next = if doubtful { now + self.period } else { Moment::MAX };
         } else {
             self.failures += 1;
             self.next = now + self.period;

@@ -57,7 +57,7 @@ fn write(sim: &mut Simulation, key: &Key, run: &Run, host: &str) {
     let address = if pod.truth("spec/hostNetwork") { host.to_owned() } else { own };
     let statuses: Vec<_> = run.containers.iter().map(|c| status(sim, key, run, c)).collect();
     let phase = phase(run, pod.text("spec/restartPolicy"));
-    let now = sim.stamp();
+    let now = stamp(sim.now + sim.surroundings.skew(pod.text("spec/nodeName")));
     sim.store.update_status(Kind::Pod, key, |pod| {
         pod.put("status/phase", json!(phase));
         pod.put("status/startTime", json!(stamp(run.since)));

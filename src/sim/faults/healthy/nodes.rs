@@ -4,12 +4,13 @@ use serde_json::json;
 
 use super::{STAYS, deeds, quiet};
 use crate::sim::controllers::nodes;
-use crate::sim::faults::FaultKind;
+use crate::sim::faults::{FaultKind, means};
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
-use crate::sim::moment::{MINUTE, SECOND};
+use crate::sim::moment::{MINUTE, Moment, SECOND};
 use crate::sim::script;
 use crate::sim::store::Key;
+use crate::sim::surroundings::Crowd;
 
 pub(super) static DISTURBANCES: &[FaultKind] = &[
     quiet(
@@ -57,6 +58,35 @@ pub(super) static DISTURBANCES: &[FaultKind] = &[
         },
         STAYS,
     ),
+    quiet(
+        ("compute", "clock-skew"),
+        (
+            "the clock of node {node} is {seconds} seconds ahead (behind, if negative)",
+            "Node {node}",
+        ),
+        3600,
+        &[("node", "node-c1"), ("seconds", "20")],
+        |sim, fault| {
+            let ahead = fault.parameter("seconds").parse::<Moment>().unwrap_or(0);
+            sim.surroundings.set_skew(fault.parameter("node"), ahead * SECOND);
+        },
+        |sim, fault| sim.surroundings.set_skew(fault.parameter("node"), 0),
+    ),
+    FaultKind {
+        // A probe that is missed now and then is counted, and nothing comes of it.
+        follows: &[&["compute_probe_failures_total"]],
+        ..quiet(
+            ("compute", "busy-neighbour"),
+            ("a pod on node {node} is busy, and slows the others a little", "Node {node}"),
+            1800,
+            &[("node", "node-b1")],
+            |sim, fault| {
+                let crowd = Crowd { times: 2.0, misses: 0.02 };
+                means::crowd(sim, fault.parameter("node"), Some(crowd));
+            },
+            |sim, fault| means::crowd(sim, fault.parameter("node"), None),
+        )
+    },
     quiet(
         ("compute", "node-added"),
         ("node {node} joins", "Node {node}"),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{STAYS, deeds, quiet};
-use crate::sim::faults::means::{behave, edit, key, release, restore, roll_back, scale};
+use crate::sim::faults::means::{behave, behave_on, edit, key, release, restore, roll_back, scale};
 use crate::sim::faults::{Fault, FaultKind};
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
@@ -21,6 +21,22 @@ const WAVE: [&str; 6] = [
     "shop/catalog",
     "shop/recommendations",
 ];
+
+/// Where pods of an app run.
+fn nodes_of(sim: &Simulation, app: &str) -> Vec<String> {
+    let app = key(app);
+    let pods = sim.store.list(Kind::Pod, Some(&app.ns));
+    let mine = pods.filter(|(_, pod)| pod.label("app") == app.name);
+    mine.map(|(_, pod)| pod.text("spec/nodeName").to_owned()).collect()
+}
+
+/// Wherever a pod of the Deployment hangs, it answers again.
+fn answer(sim: &mut Simulation, fault: &Fault) {
+    let deployment = fault.parameter("deployment");
+    for node in nodes_of(sim, deployment) {
+        behave_on(sim, deployment, &node, Conduct::Serves);
+    }
+}
 
 pub(super) static DISTURBANCES: &[FaultKind] = &[
     quiet(
@@ -165,12 +181,12 @@ pub(super) static DISTURBANCES: &[FaultKind] = &[
         180,
         &[("deployment", "accounts/tokens")],
         |sim, fault| {
-            behave(sim, fault.parameter("deployment"), Conduct::Hangs);
-            script::later(sim, 11 * SECOND, fault, |sim, fault| {
-                behave(sim, fault.parameter("deployment"), Conduct::Serves);
-            });
+            if let Some(node) = nodes_of(sim, fault.parameter("deployment")).first() {
+                behave_on(sim, fault.parameter("deployment"), node, Conduct::Hangs);
+            }
+            script::later(sim, 11 * SECOND, fault, answer);
         },
-        |sim, fault| behave(sim, fault.parameter("deployment"), Conduct::Serves),
+        answer,
     ),
     quiet(
         ("compute", "pull-retried"),
@@ -222,7 +238,8 @@ pub(super) static DISTURBANCES: &[FaultKind] = &[
         ("compute", "batch-burst"),
         ("twenty Jobs start at once in {namespace}", "Namespace {namespace}"),
         600,
-        &[("cron_job", "analytics/rollup"), ("namespace", "analytics")],
+        // A namespace without a quota, which so many would run into.
+        &[("cron_job", "search/reindex"), ("namespace", "search")],
         |sim, fault| {
             for nth in 1..=20 {
                 deeds::start_job(sim, fault.parameter("cron_job"), &format!("burst-{nth}"));
