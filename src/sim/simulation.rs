@@ -18,7 +18,7 @@ use super::store::{Key, Store};
 use super::surroundings::Surroundings;
 
 /// How many changes of each kind the API server remembers for watchers.
-pub(crate) const MEMORY: usize = 2048;
+pub(crate) const MEMORY: usize = 512;
 
 /// The whole cluster: its objects, what surrounds it, and the memories of its components.
 #[derive(Debug)]
