@@ -63,6 +63,10 @@ pub(super) fn decode_row<'a>(
 }
 
 fn read<W: Wire>(kind: Kind, json: &str, texts: &mut Interner) -> Result<Object, String> {
+    // To know the path costs an allocation a field, so only what can't be read is read again for it.
+    if let Ok(wire) = serde_json::from_str::<W>(json) {
+        return Ok(wire.record(kind, texts));
+    }
     let mut reader = serde_json::Deserializer::from_str(json);
     match serde_path_to_error::deserialize::<_, W>(&mut reader) {
         Ok(wire) => Ok(wire.record(kind, texts)),

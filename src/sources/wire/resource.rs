@@ -79,17 +79,25 @@ static MASKS: LazyLock<BTreeMap<Kind, Mask>> =
 
 /// Reads an object of this kind; the error names the field and what was expected, and nothing of the content.
 pub(super) fn read(kind: Kind, json: &str, texts: &mut Interner) -> Result<Object, String> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let mut track = serde_path_to_error::Track::new();
-    let reader = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
-    let seed = Whole { mask: &MASKS[&kind], texts };
-    let (metadata, mut body) = match reader.deserialize_map(seed) {
-        Ok(read) => read,
-        Err(error) => return Err(complaint(&track.path().to_string(), &error)),
-    };
+    let mask = &MASKS[&kind];
+    let plain = serde_json::Deserializer::from_str(json).deserialize_map(Whole { mask, texts });
+    // As in `read` of the other wire types.
+    let (metadata, mut body) = plain.or_else(|_| read_tracked(mask, json, texts))?;
     let conditions = take_conditions(&mut body);
     let meta = metadata.record_whole(texts);
     Ok(Object::Resource(Box::new(Resource { kind, meta, conditions, body, renewed: None })))
+}
+
+fn read_tracked(
+    mask: &Mask,
+    json: &str,
+    texts: &mut Interner,
+) -> Result<(WireMeta, Value), String> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let mut track = serde_path_to_error::Track::new();
+    let reader = serde_path_to_error::Deserializer::new(&mut reader, &mut track);
+    let read = reader.deserialize_map(Whole { mask, texts });
+    read.map_err(|error| complaint(&track.path().to_string(), &error))
 }
 
 /// Reads the metadata of a row of a table, with its cells under `table.<column>`.
