@@ -130,6 +130,19 @@ pub(crate) struct Condition<'a> {
     pub(crate) message: &'a str,
 }
 
+impl Condition<'_> {
+    /// Whether the object has it, in these words.
+    pub(crate) fn is_in(&self, object: &Value) -> bool {
+        condition(object, self.kind).is_some_and(|held| self.is(held))
+    }
+
+    fn is(&self, held: &Value) -> bool {
+        [("status", self.status), ("reason", self.reason), ("message", self.message)]
+            .into_iter()
+            .all(|(field, text)| held.text(field) == text)
+    }
+}
+
 /// Writes the condition into `status.conditions`. `lastTransitionTime` moves with the status only; each of `touch`
 /// (`lastUpdateTime`, `lastProbeTime`, …) moves with any change. Tells whether anything changed.
 pub(crate) fn set_condition(
@@ -141,13 +154,10 @@ pub(crate) fn set_condition(
     let list = object.items("status/conditions");
     let place = list.iter().position(|c| c.text("type") == wanted.kind);
     let before = place.map(|place| &list[place]);
-    let is = |old: &Value, field: &str, text: &str| old.text(field) == text;
-    let held = before.filter(|old| is(old, "status", wanted.status));
-    if held
-        .is_some_and(|old| is(old, "reason", wanted.reason) && is(old, "message", wanted.message))
-    {
+    if before.is_some_and(|old| wanted.is(old)) {
         return false;
     }
+    let held = before.filter(|old| old.text("status") == wanted.status);
     let since = held.map_or(stamp, |old| old.text("lastTransitionTime"));
     let mut after =
         json!({"type": wanted.kind, "status": wanted.status, "lastTransitionTime": since});

@@ -107,9 +107,12 @@ fn utilization(
                     is currently unable to handle the request (get pods.metrics.k8s.io)";
         return Err(text.to_owned());
     }
-    let container = workload.at("spec/template/spec/containers/0").cloned().unwrap_or_default();
-    if quantity(container.text("resources/requests/cpu"), true) == 0 {
-        let name = container.text("name");
+    let of_container = |field: &str| {
+        let container = workload.at("spec/template/spec/containers/0");
+        container.map_or("", |container| container.text(field))
+    };
+    if quantity(of_container("resources/requests/cpu"), true) == 0 {
+        let name = of_container("name");
         return Err(format!("missing request for cpu in container {name} of Pod {}", target.name));
     }
     if workload.int("status/readyReplicas") == 0 {
@@ -164,6 +167,17 @@ fn write(
     desired: i64,
     utilization: Option<i64>,
 ) {
+    const UTILIZATION: &str = "status/currentMetrics/0/resource/current/averageUtilization";
+    let Some(hpa) = sim.store.get(Kind::HorizontalPodAutoscaler, key) else { return };
+    let held = hpa.at(UTILIZATION).and_then(Value::as_i64);
+    let worth = |new: &i64| held.is_none_or(|held| (held - new).abs() >= WORTH_WRITING);
+    let utilization = utilization.filter(worth);
+    let counts = (hpa.int("status/currentReplicas"), hpa.int("status/desiredReplicas"));
+    let stands = conditions.iter().all(|wanted| wanted.is_in(hpa));
+    // Most looks change nothing.
+    if stands && counts == (current, desired) && utilization.is_none() {
+        return;
+    }
     let now = sim.stamp();
     sim.store.update_status(Kind::HorizontalPodAutoscaler, key, |hpa| {
         for wanted in conditions {
@@ -171,15 +185,10 @@ fn write(
         }
         hpa.put("status/currentReplicas", json!(current));
         hpa.put("status/desiredReplicas", json!(desired));
-        let at = "status/currentMetrics/0/resource/current/averageUtilization";
         let Some(utilization) = utilization else { return };
-        let held = hpa.at(at).and_then(Value::as_i64);
-        if held.is_none_or(|held| (held - utilization).abs() >= WORTH_WRITING) {
-            let current = json!({"averageUtilization": utilization});
-            let metric =
-                json!({"type": "Resource", "resource": {"name": "cpu", "current": current}});
-            hpa.put("status/currentMetrics", json!([metric]));
-        }
+        let current = json!({"averageUtilization": utilization});
+        let metric = json!({"type": "Resource", "resource": {"name": "cpu", "current": current}});
+        hpa.put("status/currentMetrics", json!([metric]));
     });
 }
 
