@@ -76,7 +76,7 @@ impl Scene {
     /// What was told of the disks of nodes, in order: `+name` and `-name`.
     fn told(&self) -> Vec<String> {
         let of_nodes =
-            |r: &LogRecord| r.attributes["kubestrata.signal"] == "compute_node_conditions";
+            |r: &LogRecord| r.attributes["kubestrata.signal"] == "compute_node_condition";
         let records = self.collector.records().into_iter().filter(of_nodes);
         let short = |r: LogRecord| {
             let sign = if r.event_name.ends_with("opened") { "+" } else { "-" };

@@ -111,12 +111,12 @@ pub async fn eventually<L: Look>(
     let deadline = tokio::time::Instant::now() + timeout;
     let mut last = "it was never looked at".to_owned();
     loop {
-        let Ok(look) = tokio::time::timeout_at(deadline, look()).await else {
-            panic!("{what}: not within {timeout:?}; the last look said: {last}");
-        };
-        match look.outcome() {
-            Ok(value) => return value,
-            Err(why) => last = why,
+        match tokio::time::timeout_at(deadline, look()).await.map(Look::outcome) {
+            Ok(Ok(value)) => return value,
+            // A look that waits for nothing is never too late by itself.
+            Ok(Err(why)) if tokio::time::Instant::now() < deadline => last = why,
+            Ok(Err(why)) => panic!("{what}: not within {timeout:?}; the last look said: {why}"),
+            Err(_) => panic!("{what}: not within {timeout:?}; the last look said: {last}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
