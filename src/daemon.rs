@@ -185,8 +185,10 @@ pub async fn run(
 fn candidate(settings: &Settings, clock: &Clock, connection: &Connection) -> Option<Candidate> {
     let clock = clock.clone();
     let election = &settings.leader_election;
-    let start = || Candidate::start(&connection.client, election, Arc::new(move || clock.now()));
-    election.enabled.then(start)
+    election.enabled.then(|| {
+        let (client, identity) = (&connection.client, sources::candidate_identity());
+        Candidate::start(client, election, identity, Arc::new(move || clock.now()))
+    })
 }
 
 /// Takes audit events in; while what came before waits, the API server has to.

@@ -21,7 +21,7 @@ mod wire;
 pub use audit::{AuditError, read_audit};
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
 pub use endpoint::{KubeletAccess, PrometheusError, PrometheusOptions};
-pub use lease::Candidate;
+pub use lease::{Candidate, candidate_identity};
 pub use list::list_once;
 pub use watch::{Now, WatchOptions};
 

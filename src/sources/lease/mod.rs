@@ -51,14 +51,18 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Runs for the election; `now` is written into the Lease for people to read.
+    /// Runs for the election under a name that no other has; `now` is written into the Lease for people to read.
     #[must_use]
-    pub fn start(client: &Client, settings: &LeaderElectionSettings, now: Now) -> Self {
+    pub fn start(
+        client: &Client,
+        settings: &LeaderElectionSettings,
+        identity: String,
+        now: Now,
+    ) -> Self {
         let (elected, term) = watch::channel(None);
         let (ready, is_ready) = watch::channel(false);
         let (word, words) = watch::channel(Word::default());
         let (give_back, given_back) = oneshot::channel();
-        let identity = identity();
         let namespace = namespace(client, settings);
         let clerk = Clerk {
             leases: Api::namespaced(client.clone(), &namespace),
@@ -119,8 +123,9 @@ impl Candidate {
     }
 }
 
-/// Who we are: the pod, and which of its processes.
-fn identity() -> String {
+/// A name for this process that no other has: the pod, and which of its processes.
+#[must_use]
+pub fn candidate_identity() -> String {
     use std::hash::{BuildHasher, Hasher};
     let random = std::hash::RandomState::new().build_hasher().finish();
     let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| "kubestrata".to_owned());
@@ -296,8 +301,9 @@ impl Clerk {
 
     /// Writes the last word and leaves the Lease to whoever wants it.
     async fn give_back(mut self) {
+        let led = self.elected.send_replace(None).is_some();
         for _ in 0..GIVING_BACK {
-            if !self.election.leads(self.moment()) {
+            if !led || !self.election.leads(self.moment()) {
                 return;
             }
             let mut lease = self.next_lease(false);
@@ -309,7 +315,6 @@ impl Clerk {
             match self.leases.replace(&self.settings.name, &params, &lease).await {
                 Ok(_) => {
                     info!(lease = self.place, "gave the Lease back");
-                    self.elected.send_replace(None);
                     return;
                 }
                 Err(kube::Error::Api(status)) if status.code == 409 => {
