@@ -62,7 +62,7 @@ impl Voice {
         };
         tokio::select! {
             changed = seat.turn.changed() => if changed.is_err() {
-                pending().await
+                pending::<()>().await;
             },
             () = settled => {}
         }

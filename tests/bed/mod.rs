@@ -111,12 +111,15 @@ pub async fn eventually<L: Look>(
     let deadline = tokio::time::Instant::now() + timeout;
     let mut last = "it was never looked at".to_owned();
     loop {
-        match tokio::time::timeout_at(deadline, look()).await.map(Look::outcome) {
+        let look = tokio::time::timeout_at(deadline, look()).await;
+        match look.map(Look::outcome) {
             Ok(Ok(value)) => return value,
-            // A look that waits for nothing is never too late by itself.
-            Ok(Err(why)) if tokio::time::Instant::now() < deadline => last = why,
-            Ok(Err(why)) => panic!("{what}: not within {timeout:?}; the last look said: {why}"),
-            Err(_) => panic!("{what}: not within {timeout:?}; the last look said: {last}"),
+            Ok(Err(why)) => last = why,
+            Err(_) => {}
+        }
+        // A look that waits for nothing is never too late by itself.
+        if tokio::time::Instant::now() >= deadline {
+            panic!("{what}: not within {timeout:?}; the last look said: {last}");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -18,7 +18,10 @@ use super::plan::{Away, Planned};
 /// How long before the end of a term its last words may not have reached the Lease, though nothing is wrong.
 const UNWRITTEN: Duration = Duration::from_secs(2);
 
-/// For how long after a trouble the Lease may not be written: what is tried last takes up to the deadline.
+/// And where something is: whoever has not written the Lease for the deadline of ten seconds leads no more.
+const UNWRITABLE: Duration = Duration::from_secs(11);
+
+/// For how long after a trouble the Lease may not be written yet: what was sent before takes up to the deadline.
 const AFTERWARDS: Duration = Duration::from_secs(12);
 
 /// What a collector and an onlooker write down.
@@ -168,7 +171,8 @@ impl Pages {
         let until = term.until.unwrap_or(Duration::MAX);
         let mut of = troubles.iter().filter(|(who, _)| *who == term.who).flat_map(|(_, all)| *all);
         let troubled = of.any(|t| t.from <= until && word.at <= t.until + AFTERWARDS);
-        troubled || term.killed && word.at + UNWRITTEN >= until
+        let last_words = |time| word.at + time >= until;
+        troubled && last_words(UNWRITABLE) || term.killed && last_words(UNWRITTEN)
     }
 }
 

@@ -340,14 +340,14 @@ mod tests {
         assert_eq!(*collector.taken.lock().unwrap(), ["c", "d", "e"]);
     }
 
-    fn term(number: u64) -> Option<Term> {
-        Some(Term { number, found: "".into() })
+    fn term(number: u64) -> Term {
+        Term { number, found: "".into() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_leads_no_more_says_nothing_more_and_who_leads_knows_what_became_of_its_words() {
         let figures = Arc::new(OtlpFigures::default());
-        let (elected, turn) = watch::channel(term(1));
+        let (elected, turn) = watch::channel(Some(term(1)));
         let queue = Queue::new(4, Arc::clone(&figures), Some(turn));
         queue.turn_to(Some(1));
         emit(&queue);
@@ -363,7 +363,7 @@ mod tests {
         emit(&queue);
         tokio::time::sleep(LONGEST_WAIT).await;
         queue.turn_to(None);
-        elected.send_replace(term(2));
+        elected.send_replace(Some(term(2)));
         queue.turn_to(Some(2));
         assert_eq!(collector.taken.lock().unwrap().len(), 4);
         emit(&queue);

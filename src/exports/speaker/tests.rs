@@ -196,11 +196,11 @@ fn an_anomaly_keeps_the_id_under_which_it_was_told() {
     assert_eq!(speak(&mut a, &unusual(100, &[anomaly("a-x", "s")])), ["+a-x Open"]);
     b.lead(left(&mut a));
     let ours = anomaly("a-y", "s");
-    assert!(speak(&mut b, &unusual(115, &[ours.clone()])).is_empty());
+    assert!(speak(&mut b, &unusual(115, std::slice::from_ref(&ours))).is_empty());
     let worse = Anomaly { severity: Severity::Critical, ..ours };
-    assert_eq!(speak(&mut b, &unusual(130, &[worse.clone()])), ["^a-x Critical"]);
+    assert_eq!(speak(&mut b, &unusual(130, std::slice::from_ref(&worse))), ["^a-x Critical"]);
     let grown = Notice::AnomalyUpdated(Arc::new(worse.clone()));
-    let report = Report { notices: vec![grown], ..unusual(145, &[worse.clone()]) };
+    let report = Report { notices: vec![grown], ..unusual(145, std::slice::from_ref(&worse)) };
     assert_eq!(speak(&mut b, &report), ["^a-x Critical"]);
     let report = Report { notices: vec![closed(worse, 160)], ..unusual(160, &[]) };
     assert_eq!(speak(&mut b, &report), ["-a-x"]);

@@ -123,8 +123,11 @@ mod tests {
         Election::new("me".to_owned(), at(15), at(10))
     }
 
+    /// What was read at a second.
+    type Read = (u64, Option<Held>);
+
     /// What follows from leases read at these seconds, at a later one.
-    fn after(reads: &[(u64, Option<Held>)], now: u64) -> Act {
+    fn after(reads: &[Read], now: u64) -> Act {
         let mut election = election();
         for (second, lease) in reads {
             election.read(lease.clone(), at(*second));
@@ -135,7 +138,7 @@ mod tests {
     #[test]
     fn a_lease_is_taken_when_it_is_free_or_has_shown_no_life_for_as_long_as_it_lasts() {
         let other = || Some(lease("other", 1));
-        let cases: &[(&str, &[(u64, Option<Held>)], u64, Act)] = &[
+        let cases: &[(&str, &[Read], u64, Act)] = &[
             ("there is none", &[(0, None)], 0, Act::Create),
             ("it was given back", &[(0, Some(lease("", 1)))], 0, Act::Take),
             ("somebody has it", &[(0, other())], 0, Act::Wait),
@@ -178,8 +181,8 @@ mod tests {
         // A sign of life counts from when it was sent, for the others from when they saw it.
         let mut other = Election::new("other".to_owned(), at(15), at(10));
         other.read(Some(lease("me", 1)), at(100));
-        let takes = (100..).find(|s| other.next(at(*s), READY) == Act::Take);
-        let ends = (100..).find(|s| !election.leads(at(*s)));
+        let takes = (100..200).find(|s| other.next(at(*s), READY) == Act::Take);
+        let ends = (100..200).find(|s| !election.leads(at(*s)));
         assert_eq!((ends, takes), (Some(110), Some(115)));
     }
 

@@ -236,16 +236,18 @@ impl Clerk {
                 self.read().await?;
                 // While we lead nobody else may make it anew.
                 let lease = Lease { metadata: self.metadata(), ..lease };
-                self.lease = Some(self.leases.create(&params, &lease).await.map_err(failure)?);
+                self.lease =
+                    Some(self.leases.create(&params, &lease).await.map_err(|e| Failure::from(&e))?);
                 self.lease.iter().for_each(|lease| self.election.wrote(held(lease), began));
                 Ok(())
             }
-            Err(error) => Err(failure(error)),
+            Err(error) => Err(Failure::from(&error)),
         }
     }
 
     async fn read(&mut self) -> Result<(), Failure> {
-        let lease = self.leases.get_opt(&self.settings.name).await.map_err(failure)?;
+        let lease =
+            self.leases.get_opt(&self.settings.name).await.map_err(|e| Failure::from(&e))?;
         let now = self.moment();
         self.election.read(lease.as_ref().map(held), now);
         self.lease = lease;
@@ -328,10 +330,6 @@ impl Clerk {
     }
 }
 
-fn failure(error: kube::Error) -> Failure {
-    Failure::from(&error)
-}
-
 fn held(lease: &Lease) -> Held {
     let spec = lease.spec.as_ref();
     let lasts = spec.and_then(|s| s.lease_duration_seconds).and_then(|s| u64::try_from(s).ok());
@@ -345,7 +343,7 @@ fn held(lease: &Lease) -> Held {
 /// Waits for a word that should be written at once.
 async fn urgent_word(words: &mut watch::Receiver<Word>, written: u64) {
     if words.wait_for(|word| word.urgent != written).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -353,7 +351,7 @@ async fn urgent_word(words: &mut watch::Receiver<Word>, written: u64) {
 async fn becomes_ready(ready: &mut watch::Receiver<bool>) {
     let was = *ready.borrow_and_update();
     if was || ready.wait_for(|ready| *ready).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
