@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kubestrata::exports::otlp::Turn;
 use kubestrata::model::anomaly::State;
-use kubestrata::model::report::Report;
+use kubestrata::model::report::{Report, Series};
 use opentelemetry::logs::AnyValue;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, LogExporter, SdkLogRecord};
@@ -54,6 +54,7 @@ struct Word {
     term: usize,
     event: String,
     id: String,
+    signal: String,
     /// What tells it from others, where it says so.
     about: Option<String>,
 }
@@ -156,7 +157,10 @@ impl Ledger {
                 last_word.insert(id, word);
             }
         }
-        broken.extend(compare(&open.into_keys().collect(), last));
+        let told = open.into_keys().map(|id| (id, last_word[id].signal.as_str())).collect();
+        // Nobody can know any more that a leader has told this, nor close it where only that one has seen it.
+        let unknown = |id: &str| pages.is_lost(last_word[id], troubles);
+        broken.extend(compare(&told, last, unknown));
         broken
     }
 }
@@ -164,10 +168,12 @@ impl Ledger {
 impl Pages {
     /// Whether a word may have been said in vain: its term ended before it could be left to the successor.
     fn is_excused(&self, word: &Word, again: &Word, troubles: &[(&str, &[Planned])]) -> bool {
+        word.term != again.term && self.is_lost(word, troubles)
+    }
+
+    /// Whether its term ended in a way in which the Lease may not know of a word.
+    fn is_lost(&self, word: &Word, troubles: &[(&str, &[Planned])]) -> bool {
         let term = &self.terms[word.term];
-        if word.term == again.term {
-            return false;
-        }
         let until = term.until.unwrap_or(Duration::MAX);
         let mut of = troubles.iter().filter(|(who, _)| *who == term.who).flat_map(|(_, all)| *all);
         let troubled = of.any(|t| t.from <= until && word.at <= t.until + AFTERWARDS);
@@ -177,16 +183,27 @@ impl Pages {
 }
 
 /// What differs between what receivers believe and what the leader sees.
-fn compare(told: &BTreeSet<&str>, last: Option<&Report>) -> Vec<String> {
+fn compare(
+    told: &BTreeMap<&str, &str>,
+    last: Option<&Report>,
+    unknown: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let Some(last) = last else { return vec!["nobody leads in the end".to_owned()] };
     let findings: BTreeSet<&str> = last.findings.iter().map(|f| f.id.as_str()).collect();
-    let of_findings: BTreeSet<&str> =
-        told.iter().copied().filter(|id| id.starts_with("f-")).collect();
+    let of_findings: BTreeMap<&str, &str> =
+        told.iter().filter(|(id, _)| id.starts_with("f-")).map(|(id, s)| (*id, *s)).collect();
+    // Nothing ends because it can't be seen.
+    let blind = |signal: &str| {
+        let mut signals = last.signals.iter();
+        signals.any(|s| s.signal.name == signal && matches!(s.series, Series::Absent { .. }))
+    };
     let mut broken = Vec::new();
-    for id in of_findings.symmetric_difference(&findings) {
-        let how = if findings.contains(id) { "open and not told" } else { "told and not open" };
-        let finding = last.findings.iter().find(|f| f.id == **id);
-        broken.push(format!("{id} is {how} in the end: {finding:?}"));
+    for finding in last.findings.iter().filter(|f| !told.contains_key(f.id.as_str())) {
+        broken.push(format!("open and not told in the end: {finding:?}"));
+    }
+    let lasts = |id: &str, signal: &str| findings.contains(id) || blind(signal) || unknown(id);
+    for (id, signal) in of_findings.iter().filter(|(id, signal)| !lasts(id, signal)) {
+        broken.push(format!("told and not open in the end: {id} {signal}"));
     }
     // Each is told under an id of some replica's, and stays told where the leader is too young to know better.
     let open = last.anomalies.iter().filter(|a| a.state == State::Open).count();
@@ -222,8 +239,9 @@ impl LogExporter for Ear {
             let id = text(record, "kubestrata.finding.id");
             let id = id.or_else(|| text(record, "kubestrata.anomaly.id")).unwrap_or_default();
             let event = record.event_name().unwrap_or_default().to_owned();
+            let signal = text(record, "kubestrata.signal").unwrap_or_default();
             let about = about(record);
-            pages.words.push(Word { at, term, event, id, about });
+            pages.words.push(Word { at, term, event, id, signal, about });
         }
         Ok(())
     }

@@ -234,9 +234,9 @@ fn trouble(random: &mut Random) -> Trouble {
 
 fn away(random: &mut Random, length: Duration) -> Vec<Away> {
     let mut all = Vec::new();
-    for _ in 0..random.below(4) {
-        let from = random.seconds(30, length.as_secs());
-        all.push(Away { from, until: (from + random.seconds(5, 900)).min(length) });
+    for _ in 0..random.below(5) {
+        let from = Duration::from_secs(random.below(length.as_secs()));
+        all.push(Away { from, until: (from + random.seconds(60, 1200)).min(length) });
     }
     all
 }

@@ -25,6 +25,9 @@ const REMEMBERED: usize = 1_000;
 /// By how much replicas may differ in when they see the same.
 const APART: SignedDuration = SignedDuration::from_mins(1);
 
+/// By how much their clocks may differ, and a tick of theirs be late.
+const OFF: SignedDuration = SignedDuration::from_secs(15);
+
 /// Something that a leader says.
 #[derive(Clone, Debug)]
 pub enum Saying {
@@ -254,7 +257,7 @@ impl Speech {
             let key = thing.key();
             let before = |then: Time| at.duration_since(then) <= APART;
             let told = self.told.ended.get(&key).is_some_and(|then| before(*then));
-            let old = self.told.up_to.is_some_and(|then| at.duration_since(then) < -APART);
+            let old = self.told.up_to.is_some_and(|then| at.duration_since(then) < -OFF);
             if !told && !old && !self.meant.contains_key(&key) {
                 self.open(now, thing);
                 self.close(now, thing);
