@@ -118,9 +118,8 @@ pub async fn eventually<L: Look>(
             Err(_) => {}
         }
         // A look that waits for nothing is never too late by itself.
-        if tokio::time::Instant::now() >= deadline {
-            panic!("{what}: not within {timeout:?}; the last look said: {last}");
-        }
+        let late = tokio::time::Instant::now() >= deadline;
+        assert!(!late, "{what}: not within {timeout:?}; the last look said: {last}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
