@@ -145,10 +145,10 @@ impl Ledger {
             if event.ends_with("closed") {
                 open.remove(id);
             } else {
-                let same = |(other, about): &(&&str, &Option<&str>)| {
-                    about.is_some() && **about == word.about.as_deref() && **other != id
+                let same = |other: &str, about: Option<&str>| {
+                    about.is_some() && about == word.about.as_deref() && other != id
                 };
-                if let Some((other, _)) = open.iter().find(same) {
+                if let Some((other, _)) = open.iter().find(|(other, about)| same(other, **about)) {
                     broken.push(format!("{id} is told while {other} is open: {:?}", word.about));
                 }
                 open.insert(id, word.about.as_deref());

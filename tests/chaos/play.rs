@@ -37,8 +37,8 @@ pub struct Outcome {
 const CALM: usize = TROUBLED;
 
 pub fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.opt_in = vec![Kind::HelmSecret, Kind::ConfigMap];
+    let opt_in = vec![Kind::HelmSecret, Kind::ConfigMap];
+    let mut settings = Settings { opt_in, ..Settings::default() };
     settings.leader_election.namespace = "default".to_owned();
     settings
 }
@@ -98,13 +98,7 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     if running.is_finished() {
         broken.push("the cluster has ended".to_owned());
     }
-    let leader = match ledger.leader() {
-        Some("a") => life_a.last.as_deref(),
-        Some(_) => life_b.last.as_deref(),
-        None => None,
-    };
-    let troubles = [("a", &*plan.troubles[0]), ("b", &*plan.troubles[1])];
-    broken.extend(ledger.judge(leader, &troubles));
+    broken.extend(judge(&ledger, plan, [&life_a, &life_b]));
     let (terms, words) = ledger.counts();
     // No time passes from here on: all look at the same moment.
     for (replica, life) in [
@@ -128,6 +122,16 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     broken.extend(collector.compare(events, &told).await);
     let flooded = flood.now_or_never().map_or(0, |written| written.unwrap_or(0));
     Outcome { troubled: [a, b], calm, flooded, dropped_events, terms, words, broken }
+}
+
+/// What the two that elect a leader have told otherwise than as one.
+fn judge(ledger: &Ledger, plan: &Plan, [a, b]: [&Life; 2]) -> Vec<String> {
+    let last = match ledger.leader() {
+        Some("a") => a.last.as_deref(),
+        Some(_) => b.last.as_deref(),
+        None => None,
+    };
+    ledger.judge(last, &[("a", &plan.troubles[0]), ("b", &plan.troubles[1])])
 }
 
 /// The time in the cluster when so much has passed.
