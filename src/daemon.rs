@@ -19,16 +19,18 @@ use crate::model::world::Delta;
 use crate::pipeline::Pipeline;
 use crate::snapshot::SnapshotError;
 use crate::sources::{
-    self, Connection, KubeletAccess, PrometheusError, PrometheusOptions, WatchOptions,
+    self, Candidate, Connection, KubeletAccess, PrometheusError, PrometheusOptions, WatchOptions,
 };
 
 mod journal;
 mod keeper;
 mod ticker;
+mod voice;
 
 use journal::Journal;
 use keeper::Keeper;
 pub use ticker::{Beat, Reader, Step, Ticker};
+pub use voice::Voice;
 
 /// How often anything is asked of a simulated cluster at the most, however fast it ages.
 const LEAST_INTERVAL: Duration = Duration::from_millis(200);
@@ -140,15 +142,18 @@ pub async fn run(
     let shared = Shared::new(ticker.look(), &settings, clock.clone());
     let resource =
         ResourceInfo { cluster_name: settings.cluster.name.clone(), cluster_uid: identity.uid };
+    let candidate = candidate(&settings, &clock, &connection);
     let otlp = match settings.otlp.endpoint {
         Some(_) => Some(Otlp::start(
             &settings.otlp,
             &resource,
             ticker.reader().pipeline().signals(),
             shared.otlp_figures(),
+            candidate.as_ref().map(Candidate::term),
         )?),
         None => None,
     };
+    let voice = Voice::new(otlp, candidate, &settings, shared.silent());
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(http::serve(listener, shared.clone(), async {
         let _ = stopped.await;
@@ -156,13 +161,8 @@ pub async fn run(
 
     let receiving =
         audit.map(|(receiver, sink)| tokio::spawn(receiver.serve(sink, std::future::pending())));
-    let mut publisher = Publisher {
-        shared: &shared,
-        otlp: otlp.as_ref(),
-        keeper,
-        clock,
-        journal: Journal::default(),
-    };
+    let mut publisher =
+        Publisher { shared: &shared, voice, keeper, clock, journal: Journal::default() };
     let outcome = tokio::select! {
         outcome = publisher.follow(&mut ticker) => outcome,
         // None ends by itself: a kind that nobody follows any more must not look healthy.
@@ -173,14 +173,22 @@ pub async fn run(
         receiving.abort();
     }
     publisher.keep(&ticker).await;
-    if let Some(otlp) = otlp {
-        otlp.shutdown(FAREWELL).await;
-    }
+    publisher.voice.end(FAREWELL).await;
     let _ = stop.send(());
     match tokio::time::timeout(FAREWELL, server).await {
         Ok(Ok(Err(source))) => Err(DaemonError::Serve(source)),
         _ => outcome,
     }
+}
+
+/// Runs for the election, where there is one.
+fn candidate(settings: &Settings, clock: &Clock, connection: &Connection) -> Option<Candidate> {
+    let clock = clock.clone();
+    let election = &settings.leader_election;
+    election.enabled.then(|| {
+        let (client, identity) = (&connection.client, sources::candidate_identity());
+        Candidate::start(client, election, identity, Arc::new(move || clock.now()))
+    })
 }
 
 /// Takes audit events in; while what came before waits, the API server has to.
@@ -203,7 +211,7 @@ fn audit_sink(changes: mpsc::Sender<Vec<Delta>>, clock: Clock) -> AuditSink {
 /// Tells the outside what each tick says.
 struct Publisher<'a> {
     shared: &'a Shared,
-    otlp: Option<&'a Otlp>,
+    voice: Voice,
     keeper: Keeper,
     clock: Clock,
     journal: Journal,
@@ -211,19 +219,24 @@ struct Publisher<'a> {
 
 impl Publisher<'_> {
     async fn follow(&mut self, ticker: &mut Ticker) -> Result<(), DaemonError> {
-        while let Some(report) = ticker.tick().await {
+        loop {
+            let report = tokio::select! {
+                report = ticker.tick() => report,
+                () = self.voice.stirred() => {
+                    self.voice.attend(ticker);
+                    continue;
+                }
+            };
+            let Some(report) = report else { return Err(DaemonError::SourceEnded) };
             let report = Arc::new(report);
             self.journal.log(&report);
-            if let Some(otlp) = self.otlp {
-                otlp.publish(&report);
-            }
+            self.voice.publish(&report, ticker);
             let at = report.at;
             self.shared.publish(report, ticker.took());
             if self.keeper.is_due(at) {
                 self.keep(ticker).await;
             }
         }
-        Err(DaemonError::SourceEnded)
     }
 
     /// Saves the state. Before the first full view there is nothing that the saved one does not know better.

@@ -11,6 +11,8 @@
 mod book;
 #[path = "chaos/collector.rs"]
 mod collector;
+#[path = "chaos/ledger.rs"]
+mod ledger;
 #[path = "chaos/plan.rs"]
 mod plan;
 #[path = "chaos/play.rs"]
@@ -37,11 +39,14 @@ fn broken(seed: u64) -> Option<String> {
         Ok(outcome) => {
             let told: Vec<_> = outcome.troubled.iter().map(|book| book.story.len()).collect();
             println!(
-                "seed {seed}: {} and {} reports, {told:?} findings told and closed, {} without trouble, {} flooded",
+                "seed {seed}: {} and {} reports, {told:?} findings told and closed, {} without trouble, {} flooded, \
+                 {} events told by both in {} terms",
                 outcome.troubled[0].reports,
                 outcome.troubled[1].reports,
                 outcome.calm.story.len(),
-                outcome.flooded
+                outcome.flooded,
+                outcome.words,
+                outcome.terms
             );
             outcome.broken
         }
@@ -70,9 +75,9 @@ fn all(seeds: &[u64]) -> Vec<String> {
 /// A plan in which nothing happens for so long.
 fn quiet(minutes: u64) -> Plan {
     let (length, calm) = (Duration::from_mins(minutes), Duration::from_mins(2));
-    let (troubles, stops) = (Default::default(), Default::default());
-    let (scenario, flood) = (Scenario::healthy(), None);
-    Plan { scenario, troubles, stops, flood, length, calm, ..Plan::new(1) }
+    let (troubles, stops, away) = (Default::default(), Default::default(), Vec::new());
+    let (scenario, flood, absence) = (Scenario::healthy(), None, length);
+    Plan { scenario, troubles, stops, flood, away, absence, length, calm, ..Plan::new(1) }
 }
 
 #[test]

@@ -15,6 +15,7 @@ fn generated_pages_are_fresh() {
         ("docs/metrics.md", exports::prometheus::own_metrics_markdown()),
         ("docs/configuration.md", config::reference_markdown()),
         ("docs/clusterrole.yaml", catalog::cluster_role_yaml(&Layer::ALL, &[])),
+        ("docs/lease-role.yaml", catalog::lease_role_yaml()),
         ("docs/rights.md", catalog::rights_markdown()),
         ("docs/cli.md", kubestrata::cli::reference_markdown()),
     ];

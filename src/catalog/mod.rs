@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-pub use role::{cluster_role_yaml, rights_markdown};
+pub use role::{cluster_role_yaml, lease_role_yaml, rights_markdown};
 
 use crate::layers;
 use crate::model::kind::Kind;

@@ -82,6 +82,20 @@ pub fn cluster_role_yaml(layers: &[Layer], opted: &[Kind]) -> String {
     )
 }
 
+/// The rule of a Role in the Lease's namespace: a creation can't be allowed by name.
+const LEASE_RULE: &str =
+    "- apiGroups: ['coordination.k8s.io']\n  resources: [leases]\n  verbs: [create, get, update]\n";
+
+/// What replicas need beside the ClusterRole that elect a leader, as YAML: a Role in the Lease's namespace.
+#[must_use]
+pub fn lease_role_yaml() -> String {
+    format!(
+        "# Generated from src/catalog/role.rs by tests/generated.rs. Do not edit.\n\
+         # Needed only with leader_election.enabled, in the namespace of the Lease.\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata:\n  name: kubestrata-lease\nrules:\n{LEASE_RULE}"
+    )
+}
+
 /// `docs/rights.md`: the rules of each layer by itself, and what each source that is opted in to adds.
 #[must_use]
 pub fn rights_markdown() -> String {
@@ -106,5 +120,12 @@ pub fn rights_markdown() -> String {
             let _ = write!(page, "\n### {}\n\n```yaml\n{yaml}```\n", kind.source());
         }
     }
+    let _ = write!(
+        page,
+        "\n## Several replicas\n\n\
+         The rule that `leader_election.enabled` adds, in the namespace of the Lease only: \
+         [lease-role.yaml](lease-role.yaml).\n\
+         Without it kubestrata only reads.\n\n```yaml\n{LEASE_RULE}```\n"
+    );
     page
 }

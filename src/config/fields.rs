@@ -362,6 +362,55 @@ pub static FIELDS: &[Field] = &[
         |s| s.otlp.queue.to_string()
     ),
     field!(
+        "leader_election.enabled",
+        "true or false",
+        "Whether one of several replicas is elected to send events and metrics over OTLP, by a Lease. A single replica \
+         needs no election.",
+        |s, v| {
+            s.leader_election.enabled = text(v)?.parse().map_err(|_| String::new())?;
+            Ok(())
+        },
+        |s| s.leader_election.enabled.to_string()
+    ),
+    field!(
+        "leader_election.namespace",
+        "a namespace's name",
+        "Namespace of the Lease; empty: `POD_NAMESPACE`, else that of the service account or of the kubeconfig's context.",
+        |s, v| text(v).map(|t| s.leader_election.namespace = t),
+        |s| quoted(&s.leader_election.namespace)
+    ),
+    field!(
+        "leader_election.name",
+        "a name",
+        "Name of the Lease; replicas that share it are one.",
+        |s, v| {
+            s.leader_election.name = text(v)?;
+            if s.leader_election.name.is_empty() { Err(String::new()) } else { Ok(()) }
+        },
+        |s| quoted(&s.leader_election.name)
+    ),
+    field!(
+        "leader_election.lease_duration",
+        "a duration from 1s to 10m",
+        "For how long the others leave a leader alone of which they see no sign of life.",
+        |s, v| duration(v, 1, 600).map(|d| s.leader_election.lease_duration = d),
+        |s| format_duration(s.leader_election.lease_duration)
+    ),
+    field!(
+        "leader_election.renew_deadline",
+        "a duration from 1s to 10m",
+        "For how long a leader goes on speaking that can't renew the Lease; less than `lease_duration`.",
+        |s, v| duration(v, 1, 600).map(|d| s.leader_election.renew_deadline = d),
+        |s| format_duration(s.leader_election.renew_deadline)
+    ),
+    field!(
+        "leader_election.retry_period",
+        "a duration from 1s to 10m",
+        "How often the Lease is read, and renewed by the leader; less than `renew_deadline`.",
+        |s, v| duration(v, 1, 600).map(|d| s.leader_election.retry_period = d),
+        |s| format_duration(s.leader_election.retry_period)
+    ),
+    field!(
         "limits.series",
         WHOLE,
         "Series of all signals; beyond it the smallest of the last signals are folded into `other`, and counted.",

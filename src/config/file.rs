@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_saphyr::Spanned;
 use thiserror::Error;
 
+use super::duration::format_duration;
 use super::fields::{FIELDS, Field, Value};
 use super::settings::Settings;
 use super::yaml::{self, Node, closest};
@@ -143,6 +144,18 @@ impl Config {
                 };
                 mistakes.push(Mistake(format!("{}: {}: {why}", entry.origin, field.path)));
             }
+        }
+        let election = &settings.leader_election;
+        if mistakes.is_empty()
+            && !(election.lease_duration > election.renew_deadline
+                && election.renew_deadline > election.retry_period)
+        {
+            mistakes.push(Mistake(format!(
+                "leader_election: expected lease_duration > renew_deadline > retry_period, found {}, {} and {}",
+                format_duration(election.lease_duration),
+                format_duration(election.renew_deadline),
+                format_duration(election.retry_period)
+            )));
         }
         if mistakes.is_empty() { Ok(settings) } else { Err(ConfigError::Mistakes(mistakes)) }
     }
@@ -326,6 +339,20 @@ mod tests {
         }
         let layers = read("layers: [storage, sky]\n").expect_err("sky").to_string();
         assert!(layers.starts_with("k.yaml:1: layers: \"sky\" is no layer; expected"), "{layers}");
+    }
+
+    #[test]
+    fn a_leader_that_would_speak_for_longer_than_its_lease_lasts_is_a_mistake() {
+        let election = |lasts: &str, deadline: &str| {
+            read(&format!(
+                "leader_election:\n  lease_duration: {lasts}\n  renew_deadline: {deadline}\n"
+            ))
+        };
+        let error = election("10s", "10s").expect_err("as long").to_string();
+        let expected = "leader_election: expected lease_duration > renew_deadline > retry_period, found 10s, 10s and 2s";
+        assert_eq!(error, expected);
+        assert!(election("10s", "2s").is_err());
+        assert!(!election("10s", "3s").unwrap().leader_election.enabled);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Settings {
     pub baseline: BaselineSettings,
     /// Where events and metrics are sent.
     pub otlp: OtlpSettings,
+    /// Whether one of several replicas is elected to speak.
+    pub leader_election: LeaderElectionSettings,
     /// What bounds memory.
     pub limits: LimitSettings,
 }
@@ -137,6 +139,23 @@ pub struct OtlpSettings {
     pub queue: usize,
 }
 
+/// Whether one of several replicas is elected to speak.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderElectionSettings {
+    /// Whether; a single replica need not be.
+    pub enabled: bool,
+    /// The Lease's namespace; empty: our own.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// For how long others leave a leader alone of which they see no sign of life.
+    pub lease_duration: Duration,
+    /// For how long a leader speaks that can't give one.
+    pub renew_deadline: Duration,
+    /// How often the Lease is read or renewed.
+    pub retry_period: Duration,
+}
+
 /// OTLP's transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -198,6 +217,14 @@ impl Default for Settings {
                 close_after: Duration::from_mins(10),
             },
             otlp: OtlpSettings::default(),
+            leader_election: LeaderElectionSettings {
+                enabled: false,
+                namespace: String::new(),
+                name: "kubestrata".to_owned(),
+                lease_duration: Duration::from_secs(15),
+                renew_deadline: Duration::from_secs(10),
+                retry_period: Duration::from_secs(2),
+            },
             limits: LimitSettings {
                 series: 50_000,
                 family: 10_000,

@@ -106,6 +106,11 @@ impl Reader {
         self.was_ready
     }
 
+    /// Takes over findings that another replica has told, by signal and id.
+    pub fn adopt<'a>(&mut self, told: impl Iterator<Item = (&'a str, &'a str)>) {
+        self.pipeline.adopt(told);
+    }
+
     /// What has to survive a restart.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -160,6 +165,11 @@ impl Ticker {
     /// Reads the world now.
     pub fn look(&mut self) -> Report {
         self.reader.look(self.beat.clock.now())
+    }
+
+    /// Takes over findings that another replica has told, by signal and id.
+    pub fn adopt<'a>(&mut self, told: impl Iterator<Item = (&'a str, &'a str)>) {
+        self.reader.adopt(told);
     }
 
     /// How long the last look took, by the runtime's timers.

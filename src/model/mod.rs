@@ -15,6 +15,7 @@ pub mod signal;
 pub mod source;
 pub mod subject;
 pub mod tally;
+pub mod term;
 pub mod text;
 pub mod value;
 pub mod view;

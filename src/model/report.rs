@@ -36,6 +36,8 @@ pub struct Report {
     pub scores: Vec<(SeriesKey, f64)>,
     /// What opened, changed or closed at this tick.
     pub notices: Vec<Notice>,
+    /// Ids of findings that another replica has told and that can't be judged here yet.
+    pub undecided: Vec<String>,
     /// How each source is doing, and how many objects of its kind there are.
     pub sources: Vec<(Kind, SourceStatus, usize)>,
     /// About kubestrata itself.
@@ -142,6 +144,8 @@ pub struct SelfReport {
     pub dropped_events: u64,
     /// Whether every reachable source has synced.
     pub ready: bool,
+    /// Since when the cluster is watched, restarts included.
+    pub watching_since: Option<Time>,
     /// How often the judged series surprised at this tick.
     pub rarities: Rarities,
 }

@@ -1,6 +1,6 @@
 //! Which bad states have held long enough to be told, and which are over?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,9 @@ struct Track {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Findings {
     tracks: BTreeMap<Key, Track>,
+    /// What another replica has told, by signal, and at how many ticks more it may turn out to be so here.
+    #[serde(skip)]
+    adopted: BTreeMap<Text, (u32, BTreeSet<String>)>,
 }
 
 /// Ticks without the state after which it is over: one tick is no evidence, as when two reasons alternate.
@@ -52,6 +55,7 @@ impl Findings {
         is_there: impl Fn(&Labels) -> bool,
     ) -> Vec<Notice> {
         let mut notices = Vec::new();
+        let adopted = self.adopted.remove(signal.name);
         for (_, track) in self.tracks.range_mut(first(signal.name)..).take_while(of(signal.name)) {
             track.missed += 1;
         }
@@ -67,8 +71,9 @@ impl Findings {
             let track = self.tracks.entry(key).or_insert(fresh);
             track.missed = 0;
             let since = verdict.since.unwrap_or(track.first_seen).min(now);
-            let held =
-                impatient && verdict.since.is_none() || now.duration_since(since) >= verdict.dwell;
+            let held = impatient && verdict.since.is_none()
+                || now.duration_since(since) >= verdict.dwell
+                || adopted.as_ref().is_some_and(|(_, ids)| ids.contains(&id));
             let since = track.told.as_ref().map_or(since, |told| told.since.min(since));
             if track.told.is_some() {
                 track.told = Some(finding(id, signal, verdict, since));
@@ -78,6 +83,7 @@ impl Findings {
                 track.told = Some(finding);
             }
         }
+        self.adopt_later(signal.name, adopted);
         let tracks = self.tracks.range(first(signal.name)..);
         let is_over = |key: &Key, track: &Track| {
             let clear = if track.told.is_some() { CLEAR_TICKS } else { 1 };
@@ -90,6 +96,32 @@ impl Findings {
         let told = over.iter().filter_map(|key| self.tracks.remove(key)?.told);
         notices.extend(told.map(Notice::FindingClosed));
         notices
+    }
+
+    /// Takes over what another replica has told, by signal and id.
+    pub(super) fn adopt<'a>(&mut self, told: impl Iterator<Item = (&'a str, &'a str)>) {
+        self.adopted.clear();
+        for (signal, id) in told {
+            let (ticks, ids) = self.adopted.entry(signal.into()).or_default();
+            *ticks = CLEAR_TICKS;
+            ids.insert(id.to_owned());
+        }
+    }
+
+    /// Keeps what was not so at this tick for the next: one tick is no evidence.
+    fn adopt_later(&mut self, signal: &str, adopted: Option<(u32, BTreeSet<String>)>) {
+        let Some((ticks, mut ids)) = adopted.filter(|(ticks, _)| *ticks > 1) else { return };
+        for finding in self.open(signal) {
+            ids.remove(&finding.id);
+        }
+        if !ids.is_empty() {
+            self.adopted.insert(signal.into(), (ticks - 1, ids));
+        }
+    }
+
+    /// What another replica has told and is not decided here: it may be so, or can't be seen.
+    pub(super) fn undecided(&self) -> impl Iterator<Item = &str> {
+        self.adopted.values().flat_map(|(_, ids)| ids).map(String::as_str)
     }
 
     /// The open findings of a signal.
@@ -229,6 +261,28 @@ mod tests {
         assert!(matches!(&notices[..], [Notice::FindingClosed(f)] if f.since == at(0)));
         assert_eq!(findings.open(SIGNAL.name).count(), 0);
     }
+
+    #[test]
+    fn what_another_replica_has_told_has_held_and_is_decided_at_the_second_look() {
+        let mut findings = Findings::default();
+        let id = opened_id();
+        findings.adopt([(SIGNAL.name, id.as_str()), (SIGNAL.name, "f-other")].into_iter());
+        let notices = findings.update(&SIGNAL, &[verdict(None)], (at(100), false), |_| true);
+        assert_eq!(opened(&notices), 1, "it need not hold for a minute here");
+        assert_eq!(findings.undecided().collect::<Vec<_>>(), ["f-other"]);
+        findings.update(&SIGNAL, &[verdict(None)], (at(115), false), |_| true);
+        assert_eq!(findings.undecided().count(), 0);
+    }
+
+    fn opened_id() -> String {
+        let notices =
+            Findings::default().update(&SIGNAL, &[verdict(None)], (at(0), true), |_| true);
+        match &notices[..] {
+            [Notice::FindingOpened(f)] => f.id.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn what_is_about_the_gone_is_over_at_once() {
         let mut findings = Findings::default();

@@ -124,6 +124,13 @@ impl Pipeline {
         self.totals = None;
     }
 
+    /// Takes over findings that another replica has told, by signal and id: as far as they are so here too, they have
+    /// held for their dwell.
+    pub fn adopt<'a>(&mut self, told: impl Iterator<Item = (&'a str, &'a str)>) {
+        let known: Vec<&str> = self.signals.iter().map(|s| s.name).collect();
+        self.state.findings.adopt(told.filter(|(signal, _)| known.contains(signal)));
+    }
+
     /// Takes a change in: what it tells is counted, then the world holds it. A late or repeated change counts nothing.
     pub fn absorb(&mut self, world: &mut World, delta: Delta, now: Time) {
         match &delta {
@@ -203,6 +210,7 @@ impl Pipeline {
             bands: detectors.bands(),
             scores: detectors.scores(),
             notices,
+            undecided: self.state.findings.undecided().map(str::to_owned).collect(),
             sources: self.kinds.iter().map(|k| (*k, world.source(*k), world.count(*k))).collect(),
             myself: SelfReport {
                 series: signals.iter().map(|s| count(&s.series)).sum(),
@@ -210,6 +218,7 @@ impl Pipeline {
                 dropped_series: dropped_series + self.state.baselines.dropped(),
                 dropped_events: self.dropped_events,
                 ready,
+                watching_since: self.state.watching_since,
                 rarities: detectors.rarities(),
             },
             signals,

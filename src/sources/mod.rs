@@ -1,4 +1,4 @@
-//! Cluster → World. The only room that talks to a cluster, and it only reads.
+//! Cluster → World. The only room that talks to a cluster, and it only reads; but for the Lease of a leader election.
 //!
 //! One task per kind follows the API server with the client library's watcher and hands slim records over in order;
 //! a bounded channel makes a slow reader slow the watch down rather than fill the memory.
@@ -10,6 +10,7 @@ mod endpoint;
 mod exposition;
 mod failure;
 mod hearing;
+mod lease;
 mod list;
 mod poll;
 mod raw;
@@ -20,6 +21,7 @@ mod wire;
 pub use audit::{AuditError, read_audit};
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
 pub use endpoint::{KubeletAccess, PrometheusError, PrometheusOptions};
+pub use lease::{Candidate, candidate_identity};
 pub use list::list_once;
 pub use watch::{Now, WatchOptions};
 

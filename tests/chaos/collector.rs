@@ -53,7 +53,7 @@ impl Collector {
     /// The real export, to this collector.
     pub fn export(&self) -> Otlp {
         let (about, figures) = (ResourceInfo::default(), Arc::clone(&self.figures));
-        Otlp::through(self.clone(), ROOM, &about, figures)
+        Otlp::through(self.clone(), ROOM, &about, figures, None)
     }
 
     /// What differs between what was told and what was taken.

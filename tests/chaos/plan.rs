@@ -62,6 +62,13 @@ pub struct Stop {
     pub skew: i64,
 }
 
+/// A time for which a collector is away.
+#[derive(Clone, Copy, Debug)]
+pub struct Away {
+    pub from: Duration,
+    pub until: Duration,
+}
+
 /// A flood of Events, written in bursts.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
@@ -78,6 +85,10 @@ pub struct Plan {
     pub troubles: [Vec<Planned>; TROUBLED],
     pub stops: [Vec<Stop>; TROUBLED],
     pub flood: Option<Flood>,
+    /// When the collector that both troubled daemons tell is away.
+    pub away: Vec<Away>,
+    /// For how long, from the start, the collector of the one without trouble is away.
+    pub absence: Duration,
     /// For how long there is trouble, and for how long none afterwards.
     pub length: Duration,
     pub calm: Duration,
@@ -128,7 +139,9 @@ impl Plan {
             let until = (from + random.seconds(600, 2400)).min(length);
             Flood { from, until, per_hour: 20_000 }
         });
-        Self { seed, shape, scenario, troubles, stops, flood, length, calm }
+        let away = away(&mut random, length);
+        let absence = Duration::from_hours(1);
+        Self { seed, shape, scenario, troubles, stops, flood, away, absence, length, calm }
     }
 }
 
@@ -148,6 +161,9 @@ impl Plan {
                 let back = minutes(&(*at + *down));
                 lines.push(format!("{name} {how} {}, back {back}, off by {skew} s", minutes(at)));
             }
+        }
+        for Away { from, until } in &self.away {
+            lines.push(format!("collector away {} to {}", minutes(from), minutes(until)));
         }
         lines.extend(
             self.flood.map(|f| format!("flood {} to {}", minutes(&f.from), minutes(&f.until))),
@@ -214,6 +230,15 @@ fn trouble(random: &mut Random) -> Trouble {
             Trouble::Withdrawn { resource: format!("{}.{}", kind.plural(), kind.group()) }
         }
     }
+}
+
+fn away(random: &mut Random, length: Duration) -> Vec<Away> {
+    let mut all = Vec::new();
+    for _ in 0..random.below(5) {
+        let from = Duration::from_secs(random.below(length.as_secs()));
+        all.push(Away { from, until: (from + random.seconds(60, 1200)).min(length) });
+    }
+    all
 }
 
 fn stops(random: &mut Random, length: Duration) -> Vec<Stop> {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::book::Book;
 use super::collector::Collector;
+use super::ledger::Ledger;
 use super::plan::{Flood, Plan, Planned, Random, TROUBLED};
 use super::replica::{Life, Replica};
 use super::{sight, truth};
@@ -26,6 +27,9 @@ pub struct Outcome {
     pub calm: Book,
     pub flooded: u64,
     pub dropped_events: u64,
+    /// How often the lead was taken, and how many events were told.
+    pub terms: usize,
+    pub words: usize,
     pub broken: Vec<String>,
 }
 
@@ -33,7 +37,10 @@ pub struct Outcome {
 const CALM: usize = TROUBLED;
 
 pub fn settings() -> Settings {
-    Settings { opt_in: vec![Kind::HelmSecret, Kind::ConfigMap], ..Settings::default() }
+    let opt_in = vec![Kind::HelmSecret, Kind::ConfigMap];
+    let mut settings = Settings { opt_in, ..Settings::default() };
+    settings.leader_election.namespace = "default".to_owned();
+    settings
 }
 
 pub fn play(plan: &Plan, settings: &Settings) -> Outcome {
@@ -60,22 +67,24 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let flood = tokio::spawn(flood(client(CALM), plan.seed, plan.flood, origin));
 
     let replica = |name, server| Replica::new(name, client(server), settings.clone());
-    let (mut a, mut b) = (replica("a", 0), replica("b", 1));
+    let ledger = Ledger::new(origin, &plan.away);
+    let of_two = |name, server| replica(name, server).heard_by(&ledger);
+    let (mut a, mut b) = (of_two("a", 0), of_two("b", 1));
     let (mut calm, mut fresh) = (replica("calm", CALM), replica("fresh", CALM));
     // A moment after everything that happens at whole seconds.
     let end = origin + plan.length + plan.calm + Duration::from_millis(7);
     let began = (origin, START);
-    let collector = Collector::new(origin, plan.length);
+    let collector = Collector::new(origin, plan.absence);
     let events = collector.export();
     let (mut seen_by_a, mut seen_by_b) = (Vec::new(), Vec::new());
     let (mut life_a, mut life_b, mut life_calm, mut life_fresh) = tokio::join!(
         a.live(began, &plan.stops[0], end, |report| {
-            seen_by_a.extend(sight::pretended(&report, &plan.troubles[0]));
+            seen_by_a.extend(sight::pretended(report, &plan.troubles[0]));
         }),
         b.live(began, &plan.stops[1], end, |report| {
-            seen_by_b.extend(sight::pretended(&report, &plan.troubles[1]));
+            seen_by_b.extend(sight::pretended(report, &plan.troubles[1]));
         }),
-        calm.live(began, &[], end, |report| events.publish(&Arc::new(report))),
+        calm.live(began, &[], end, |report| events.publish(report)),
         async {
             sleep_until(origin + plan.length).await;
             fresh.live(began, &[], end, |_| {}).await
@@ -89,6 +98,8 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     if running.is_finished() {
         broken.push("the cluster has ended".to_owned());
     }
+    broken.extend(judge(&ledger, plan, [&life_a, &life_b]));
+    let (terms, words) = ledger.counts();
     // No time passes from here on: all look at the same moment.
     for (replica, life) in [
         (&mut a, &mut life_a),
@@ -110,7 +121,17 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     broken.extend([&a, &b, &calm, &fresh].into_iter().flat_map(|book| book.broken.clone()));
     broken.extend(collector.compare(events, &told).await);
     let flooded = flood.now_or_never().map_or(0, |written| written.unwrap_or(0));
-    Outcome { troubled: [a, b], calm, flooded, dropped_events, broken }
+    Outcome { troubled: [a, b], calm, flooded, dropped_events, terms, words, broken }
+}
+
+/// What the two that elect a leader have told otherwise than as one.
+fn judge(ledger: &Ledger, plan: &Plan, [a, b]: [&Life; 2]) -> Vec<String> {
+    let last = match ledger.leader() {
+        Some("a") => a.last.as_deref(),
+        Some(_) => b.last.as_deref(),
+        None => None,
+    };
+    ledger.judge(last, &[("a", &plan.troubles[0]), ("b", &plan.troubles[1])])
 }
 
 /// The time in the cluster when so much has passed.

@@ -1,19 +1,25 @@
 //! How does a daemon live, end, and begin again? As `daemon::run` has it: sources, ticks, and its state saved at
 //! intervals and at the end, here into memory.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kubestrata::clock::Clock;
 use kubestrata::config::Settings;
-use kubestrata::daemon::{self, Ticker};
+use kubestrata::daemon::{self, Ticker, Voice};
+use kubestrata::exports::otlp::{Otlp, ResourceInfo};
 use kubestrata::model::report::Report;
 use kubestrata::pipeline::{Pipeline, State};
 use kubestrata::snapshot;
-use kubestrata::sources::{self, Connection};
+use kubestrata::sources::{self, Candidate, Connection};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::book::Book;
+use super::ledger::Ledger;
 use super::plan::Stop;
 
 /// A daemon over all its lives.
@@ -23,6 +29,9 @@ pub struct Replica {
     pub book: Book,
     /// What the next life begins with: the state file, and what had been told when it was written.
     saved: Option<(Vec<u8>, Book)>,
+    /// Who hears it, where it is one of two.
+    ledger: Option<Ledger>,
+    lives: u32,
 }
 
 /// One life.
@@ -30,11 +39,26 @@ pub struct Life {
     pub ticker: Ticker,
     sources: JoinSet<()>,
     saved_at: Option<Timestamp>,
+    voice: Option<Voice>,
+    /// What it has said last.
+    pub last: Option<Arc<Report>>,
 }
+
+/// How long a daemon gets at its end for what it has to say, and for giving the Lease back.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Room for all that a play has to tell.
+const ROOM: usize = 10_000;
 
 impl Replica {
     pub fn new(name: &'static str, client: Client, settings: Settings) -> Self {
-        Self { client, settings, book: Book::new(name), saved: None }
+        let book = Book::new(name);
+        Self { client, settings, book, saved: None, ledger: None, lives: 0 }
+    }
+
+    /// One of two that elect a leader, whom this one hears.
+    pub fn heard_by(self, ledger: &Ledger) -> Self {
+        Self { ledger: Some(ledger.clone()), ..self }
     }
 
     /// Lives and ends as planned, and is left alive at `until`; `start` is when the play began.
@@ -43,13 +67,14 @@ impl Replica {
         (origin, start): (Instant, Timestamp),
         stops: &[Stop],
         until: Instant,
-        mut publish: impl FnMut(Report),
+        mut publish: impl FnMut(&Arc<Report>),
     ) -> Life {
         let mut skew = SignedDuration::ZERO;
         for stop in stops {
             let mut life = self.begin((origin, start), skew);
             self.follow(&mut life, origin + stop.at, &mut publish).await;
             if stop.killed {
+                self.ledger.iter().for_each(|ledger| ledger.kill(self.book.name));
                 self.lose();
             } else {
                 self.keep(&mut life);
@@ -57,9 +82,13 @@ impl Replica {
                 if !life.ticker.reader().has_been_ready() {
                     self.lose();
                 }
+                if let Some(voice) = life.voice.take() {
+                    voice.end(FAREWELL).await;
+                }
             }
             drop(life);
-            sleep_until(origin + stop.at + stop.down).await;
+            let back = origin + stop.at + stop.down;
+            sleep_until(back.max(Instant::now())).await;
             skew = SignedDuration::from_secs(stop.skew);
         }
         let mut life = self.begin((origin, start), skew);
@@ -81,21 +110,55 @@ impl Replica {
         let (ticker, changes) = Ticker::new(pipeline, &self.settings, clock.clone());
         let sources = sources::start(&self.client, &options, &changes).expect("sources");
         self.book.begin(skew);
-        Life { ticker, sources, saved_at: None }
+        self.lives += 1;
+        let voice = self.ledger.as_ref().map(|ledger| self.voice(ledger, &clock));
+        Life { ticker, sources, saved_at: None, voice, last: None }
     }
 
-    async fn follow(&mut self, life: &mut Life, until: Instant, publish: &mut impl FnMut(Report)) {
+    /// Speaks to the ledger, as long as it leads.
+    fn voice(&self, ledger: &Ledger, clock: &Clock) -> Voice {
+        let (name, clock) = (self.book.name, clock.clone());
+        let (election, identity) =
+            (&self.settings.leader_election, format!("{name}_{}", self.lives));
+        let now = Arc::new(move || clock.now());
+        let candidate = Candidate::start(&self.client, election, identity, now);
+        let turn = candidate.term();
+        tokio::spawn(ledger.clone().watch(name, turn.clone()));
+        let (ear, about) = (ledger.ear(name, turn.clone()), ResourceInfo::default());
+        let otlp = Otlp::through(ear, ROOM, &about, Arc::default(), Some(turn));
+        Voice::new(Some(otlp), Some(candidate), &self.settings, Arc::new(AtomicBool::default()))
+    }
+
+    async fn follow(
+        &mut self,
+        life: &mut Life,
+        until: Instant,
+        publish: &mut impl FnMut(&Arc<Report>),
+    ) {
         loop {
+            let stirred = async {
+                match &mut life.voice {
+                    Some(voice) => voice.stirred().await,
+                    None => std::future::pending().await,
+                }
+            };
             let report = tokio::select! {
                 biased;
                 () = sleep_until(until) => return,
                 report = life.ticker.tick() => report,
                 _ = life.sources.join_next() => None,
+                () = stirred => {
+                    life.voice.iter_mut().for_each(|voice| voice.attend(&mut life.ticker));
+                    continue;
+                }
             };
             let Some(report) = report else { return self.book.complain("a source has ended") };
             self.see(life, &report);
             let (at, every) = (report.at, self.settings.state.interval);
-            publish(report);
+            let report = Arc::new(report);
+            life.voice.iter_mut().for_each(|voice| voice.publish(&report, &mut life.ticker));
+            publish(&report);
+            life.last = Some(report);
             let since = |saved| at.duration_since(saved).unsigned_abs();
             if life.saved_at.is_none_or(|saved: Timestamp| since(saved) >= every) {
                 self.keep(life);

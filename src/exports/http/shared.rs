@@ -1,6 +1,7 @@
 //! What do the daemon and the server share? The last Report, and when it was made.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,6 +23,7 @@ pub struct Shared(Arc<Inner>);
 struct Inner {
     latest: ArcSwap<Latest>,
     otlp: Option<Arc<OtlpFigures>>,
+    silent: Arc<AtomicBool>,
     clock: Clock,
     patience: Duration,
 }
@@ -39,7 +41,9 @@ impl Shared {
         let latest = Latest { report: Arc::new(report), at: clock.now(), took: Duration::ZERO };
         let otlp = settings.otlp.endpoint.as_ref().map(|_| Arc::default());
         let patience = settings.tick * MISSED_TICKS + GRACE;
-        Self(Arc::new(Inner { latest: ArcSwap::from_pointee(latest), otlp, clock, patience }))
+        let silent = Arc::new(AtomicBool::new(settings.leader_election.enabled));
+        let latest = ArcSwap::from_pointee(latest);
+        Self(Arc::new(Inner { latest, otlp, silent, clock, patience }))
     }
 
     /// Replaces the report.
@@ -57,13 +61,23 @@ impl Shared {
     /// What the report does not know.
     #[must_use]
     pub fn about(&self) -> About {
-        About { tick: self.0.latest.load().took, otlp: self.0.otlp.clone() }
+        About {
+            tick: self.0.latest.load().took,
+            otlp: self.0.otlp.clone(),
+            silent: self.0.silent.load(Ordering::Relaxed),
+        }
     }
 
     /// Where the OTLP export counts; there only where it is set up.
     #[must_use]
     pub fn otlp_figures(&self) -> Arc<OtlpFigures> {
         self.0.otlp.clone().unwrap_or_default()
+    }
+
+    /// Where it is noted that another replica speaks, or none.
+    #[must_use]
+    pub fn silent(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0.silent)
     }
 
     /// For how long no report has come, if longer than a daemon that lives would take.

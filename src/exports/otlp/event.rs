@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use opentelemetry::logs::{AnyValue, LogRecord, Severity as LogSeverity};
 
+use crate::exports::speaker::{Gone, What};
 use crate::model::anomaly::Anomaly;
 use crate::model::finding::{Finding, Severity};
 use crate::model::reading::Labels;
@@ -38,6 +39,27 @@ pub(super) fn fill(record: &mut impl LogRecord, notice: &Notice, report: &Report
             closed(record);
         }
     }
+}
+
+/// Fills a record with the end of what another replica has told and this one has never seen.
+pub(super) fn fill_gone(record: &mut impl LogRecord, gone: &Gone, report: &Report) {
+    let (name, what) = match gone.what {
+        What::Finding => ("kubestrata.finding.closed", "finding"),
+        What::Anomaly => ("kubestrata.anomaly.closed", "anomaly"),
+    };
+    let told = format!("{} is over; the replica that told it is gone", gone.signal);
+    head(record, name, gone.severity, report.at, &told);
+    record.add_attribute(format!("kubestrata.{what}.id"), gone.id.clone());
+    record.add_attribute(format!("kubestrata.{what}.severity"), gone.severity.name());
+    if gone.what == What::Anomaly {
+        record.add_attribute("kubestrata.anomaly.state", "closed");
+    }
+    let signal = report.signals.iter().find(|s| gone.signal == *s.signal.name);
+    if let Some(signal) = signal {
+        record.add_attribute("kubestrata.layer", signal.signal.layer.name());
+    }
+    record.add_attribute("kubestrata.signal", gone.signal.clone());
+    closed(record);
 }
 
 /// The end of a bad state is information, however bad it was.

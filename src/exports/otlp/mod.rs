@@ -17,14 +17,16 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LogExporter, SdkLogger, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use thiserror::Error;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::config::OtlpSettings;
 use crate::exports::prometheus::OtlpFigures;
+use crate::exports::speaker::Saying;
 use crate::model::report::Report;
 use crate::model::signal::Signal;
 
 pub use env::{EnvironmentError, from_env};
+pub use queue::{Settled, Turn};
 
 /// The name under which everything is sent: OpenTelemetry's instrumentation scope and service.
 const NAME: &str = "kubestrata";
@@ -69,18 +71,22 @@ pub struct Otlp {
     metrics: Option<SdkMeterProvider>,
     latest: Arc<ArcSwapOption<Report>>,
     queue: queue::Queue,
-    sender: JoinHandle<()>,
+    // Ends with the export.
+    sender: JoinSet<()>,
 }
 
 impl Otlp {
-    /// Sets the export up and starts to send. Must be called within a runtime.
+    /// Sets the export up and starts to send; with a `turn` only in the term that was begun. Must be called within a
+    /// runtime.
     pub fn start(
         settings: &OtlpSettings,
         about: &ResourceInfo,
         signals: &[&'static Signal],
         figures: Arc<OtlpFigures>,
+        turn: Option<Turn>,
     ) -> Result<Self, OtlpError> {
-        let mut otlp = Self::through(transport::logs(settings)?, settings.queue, about, figures);
+        let exporter = transport::logs(settings)?;
+        let mut otlp = Self::through(exporter, settings.queue, about, figures, turn);
         if settings.metrics {
             let metrics = metrics::start(settings, resource(about), signals, &otlp.latest)?;
             otlp.metrics = Some(metrics);
@@ -94,11 +100,13 @@ impl Otlp {
         bound: usize,
         about: &ResourceInfo,
         figures: Arc<OtlpFigures>,
+        turn: Option<Turn>,
     ) -> Self {
         let resource = resource(about);
-        let queue = queue::Queue::new(bound, figures);
+        let queue = queue::Queue::new(bound, figures, turn);
         exporter.set_resource(&resource);
-        let sender = tokio::spawn(queue.clone().send(exporter));
+        let mut sender = JoinSet::new();
+        sender.spawn(queue.clone().send(exporter));
         let logs = SdkLoggerProvider::builder()
             .with_resource(resource)
             .with_log_processor(queue.clone())
@@ -117,10 +125,45 @@ impl Otlp {
         self.latest.store(Some(Arc::clone(report)));
     }
 
-    /// Sends what is left, for as long as `patience` lasts.
-    pub async fn shutdown(self, patience: Duration) {
+    /// Queues what a leader says, and makes the report the one that metrics are read from. Never waits.
+    pub fn say(&self, sayings: &[Saying], report: &Arc<Report>) {
+        for saying in sayings {
+            let mut record = self.logger.create_log_record();
+            match saying {
+                Saying::Notice(notice) => event::fill(&mut record, notice, report),
+                Saying::Gone(gone) => event::fill_gone(&mut record, gone, report),
+            }
+            self.logger.emit(record);
+        }
+        self.latest.store(Some(Arc::clone(report)));
+    }
+
+    /// Begins a term, or falls silent: what waits is dropped.
+    pub fn turn_to(&self, term: Option<u64>) {
+        self.queue.turn_to(term);
+        self.latest.store(None);
+    }
+
+    /// What became of the events of this term, since it was asked last.
+    #[must_use]
+    pub fn take_settled(&self) -> Vec<Settled> {
+        self.queue.take_settled()
+    }
+
+    /// Returns when something has become of an event of this term.
+    pub async fn settled(&self) {
+        self.queue.settled().await;
+    }
+
+    /// Sends the events that are left, for as long as `patience` lasts, and none after it.
+    pub async fn finish(&mut self, patience: Duration) {
         let _ = tokio::time::timeout(patience, self.queue.drained()).await;
-        self.sender.abort();
+        self.sender.shutdown().await;
+    }
+
+    /// Sends what is left, for as long as `patience` lasts.
+    pub async fn shutdown(mut self, patience: Duration) {
+        self.finish(patience).await;
         if let Some(metrics) = self.metrics {
             // It blocks its thread until the last export is done.
             let last = tokio::task::spawn_blocking(move || metrics.shutdown());

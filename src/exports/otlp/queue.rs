@@ -9,10 +9,11 @@ use std::time::Duration;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, LogExporter, LogProcessor, SdkLogRecord};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use crate::exports::prometheus::OtlpFigures;
+use crate::model::term::Term;
 
 /// Events in one request.
 const BATCH: usize = 256;
@@ -23,19 +24,44 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 type Entry = (SdkLogRecord, InstrumentationScope);
 
+/// The term of the replica that leads, for one of several that only speaks while it does.
+pub type Turn = watch::Receiver<Option<Term>>;
+
+/// What became of so many events, in the order in which they were queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// How many.
+    pub count: usize,
+    /// Whether a collector has taken them; otherwise they were dropped.
+    pub taken: bool,
+}
+
 /// Events with the number of the first: what was sent is removed exactly, though older ones were dropped meanwhile.
 #[derive(Debug, Default)]
 struct Waiting {
     entries: VecDeque<Entry>,
     first: u64,
+    /// The term in which they were said, where only a leader speaks.
+    term: Option<u64>,
+    settled: Vec<Settled>,
 }
 
 impl Waiting {
     /// Removes all events before the one with this number.
-    fn remove_before(&mut self, number: u64) {
+    fn remove_before(&mut self, number: u64, taken: bool) {
         let count = number.saturating_sub(self.first).min(self.entries.len() as u64);
         self.entries.drain(..count as usize);
         self.first += count;
+        if self.term.is_some() && count > 0 {
+            self.settled.push(Settled { count: count as usize, taken });
+        }
+    }
+
+    /// Removes all events, of which nobody wants to know what became.
+    fn clear(&mut self) {
+        self.first += self.entries.len() as u64;
+        self.entries.clear();
+        self.settled.clear();
     }
 }
 
@@ -49,17 +75,21 @@ struct Inner {
     bound: usize,
     arrived: Notify,
     emptied: Notify,
+    settled: Notify,
     figures: Arc<OtlpFigures>,
+    turn: Option<Turn>,
 }
 
 impl Queue {
-    pub(super) fn new(bound: usize, figures: Arc<OtlpFigures>) -> Self {
+    pub(super) fn new(bound: usize, figures: Arc<OtlpFigures>, turn: Option<Turn>) -> Self {
         Self(Arc::new(Inner {
             waiting: Mutex::default(),
             bound,
             arrived: Notify::new(),
             emptied: Notify::new(),
+            settled: Notify::new(),
             figures,
+            turn,
         }))
     }
 
@@ -67,13 +97,22 @@ impl Queue {
     pub(super) async fn send(self, exporter: impl LogExporter) {
         let (mut wait, mut away) = (FIRST_WAIT, false);
         loop {
-            let (first, batch) = self.next_batch().await;
+            let (first, batch, term) = self.next_batch().await;
             let borrowed: Vec<_> = batch.iter().map(|(record, scope)| (record, scope)).collect();
             let count = borrowed.len();
-            match exporter.export(LogBatch::new(&borrowed)).await {
+            let outcome = tokio::select! {
+                biased;
+                // Not a word more: another replica may speak soon, and says what was not said.
+                () = self.end_of(term) => {
+                    self.clear_of(term);
+                    continue;
+                }
+                outcome = exporter.export(LogBatch::new(&borrowed)) => outcome,
+            };
+            match outcome {
                 Ok(()) => {
                     self.0.figures.sent.fetch_add(count as u64, Ordering::Relaxed);
-                    self.remove_before(first + count as u64);
+                    self.remove_before(first + count as u64, true);
                     if std::mem::take(&mut away) {
                         info!("the collector takes events again");
                     }
@@ -82,7 +121,7 @@ impl Queue {
                 Err(error) if is_refusal(&error) => {
                     self.0.figures.errors.fetch_add(1, Ordering::Relaxed);
                     self.0.figures.dropped.fetch_add(count as u64, Ordering::Relaxed);
-                    self.remove_before(first + count as u64);
+                    self.remove_before(first + count as u64, false);
                     warn!(%error, events = count, "the collector refuses events for good, they are dropped");
                 }
                 Err(error) => {
@@ -108,14 +147,57 @@ impl Queue {
         }
     }
 
-    async fn next_batch(&self) -> (u64, Vec<Entry>) {
+    /// Begins a term, or ends it: what was queued before is dropped.
+    pub(super) fn turn_to(&self, term: Option<u64>) {
+        let mut waiting = self.lock();
+        waiting.clear();
+        waiting.term = term;
+        self.0.figures.queued.store(0, Ordering::Relaxed);
+        self.0.emptied.notify_waiters();
+    }
+
+    /// What became of the events of this term, since it was asked last.
+    pub(super) fn take_settled(&self) -> Vec<Settled> {
+        std::mem::take(&mut self.lock().settled)
+    }
+
+    /// Returns when something has become of an event of this term.
+    pub(super) async fn settled(&self) {
+        loop {
+            let settled = self.0.settled.notified();
+            if !self.lock().settled.is_empty() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Returns when a term is over; never where there are none.
+    async fn end_of(&self, term: Option<u64>) {
+        let Some(mut turn) = self.0.turn.clone() else { return std::future::pending().await };
+        let number = |turn: &Option<Term>| turn.as_ref().map(|term| term.number);
+        // A leader that is no more there leads no more either.
+        let _ = turn.wait_for(|turn| term.is_none() || number(turn) != term).await;
+    }
+
+    /// Drops what was said in a term that is over.
+    fn clear_of(&self, term: Option<u64>) {
+        let mut waiting = self.lock();
+        if waiting.term == term {
+            waiting.clear();
+            self.0.figures.queued.store(0, Ordering::Relaxed);
+            self.0.emptied.notify_waiters();
+        }
+    }
+
+    async fn next_batch(&self) -> (u64, Vec<Entry>, Option<u64>) {
         loop {
             let arrived = self.0.arrived.notified();
             {
                 let waiting = self.lock();
                 if !waiting.entries.is_empty() {
                     let batch = waiting.entries.iter().take(BATCH).cloned().collect();
-                    return (waiting.first, batch);
+                    return (waiting.first, batch, waiting.term);
                 }
             }
             arrived.await;
@@ -128,7 +210,7 @@ impl Queue {
         let excess = waiting.entries.len().saturating_sub(self.0.bound) as u64;
         if excess > 0 {
             let first = waiting.first;
-            waiting.remove_before(first + excess);
+            waiting.remove_before(first + excess, false);
             self.0.figures.dropped.fetch_add(excess, Ordering::Relaxed);
         }
         self.0.figures.queued.store(waiting.entries.len() as u64, Ordering::Relaxed);
@@ -136,9 +218,10 @@ impl Queue {
         self.0.arrived.notify_one();
     }
 
-    fn remove_before(&self, number: u64) {
+    fn remove_before(&self, number: u64, taken: bool) {
         let mut waiting = self.lock();
-        waiting.remove_before(number);
+        waiting.remove_before(number, taken);
+        self.0.settled.notify_waiters();
         self.0.figures.queued.store(waiting.entries.len() as u64, Ordering::Relaxed);
         if waiting.entries.is_empty() {
             self.0.emptied.notify_waiters();
@@ -232,7 +315,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_collector_that_comes_back_gets_all_in_order() {
         let figures = Arc::new(OtlpFigures::default());
-        let queue = Queue::new(100, Arc::clone(&figures));
+        let queue = Queue::new(100, Arc::clone(&figures), None);
         emit(&queue);
         let collector = Collector { away_for: 120, ..Collector::default() };
         let sender = tokio::spawn(queue.clone().send(collector.clone()));
@@ -247,7 +330,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_queue_drops_the_oldest_and_counts_them() {
         let figures = Arc::new(OtlpFigures::default());
-        let queue = Queue::new(3, Arc::clone(&figures));
+        let queue = Queue::new(3, Arc::clone(&figures), None);
         emit(&queue);
         assert_eq!(figures.dropped.load(Ordering::Relaxed), 2);
         let collector = Collector::default();
@@ -257,10 +340,44 @@ mod tests {
         assert_eq!(*collector.taken.lock().unwrap(), ["c", "d", "e"]);
     }
 
+    fn term(number: u64) -> Term {
+        Term { number, found: "".into() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leads_no_more_says_nothing_more_and_who_leads_knows_what_became_of_its_words() {
+        let figures = Arc::new(OtlpFigures::default());
+        let (elected, turn) = watch::channel(Some(term(1)));
+        let queue = Queue::new(4, Arc::clone(&figures), Some(turn));
+        queue.turn_to(Some(1));
+        emit(&queue);
+        let collector = Collector { away_for: 3, ..Collector::default() };
+        let sender = tokio::spawn(queue.clone().send(collector.clone()));
+        queue.drained().await;
+        let became = [Settled { count: 1, taken: false }, Settled { count: 4, taken: true }];
+        assert_eq!(queue.take_settled(), became);
+        emit(&queue);
+        elected.send_replace(None);
+        tokio::time::sleep(LONGEST_WAIT).await;
+        // Neither what was queued before it was noticed, nor what is queued after.
+        emit(&queue);
+        tokio::time::sleep(LONGEST_WAIT).await;
+        queue.turn_to(None);
+        elected.send_replace(Some(term(2)));
+        queue.turn_to(Some(2));
+        assert_eq!(collector.taken.lock().unwrap().len(), 4);
+        emit(&queue);
+        queue.settled().await;
+        queue.drained().await;
+        assert_eq!(queue.take_settled(), became);
+        sender.abort();
+        assert_eq!(*collector.taken.lock().unwrap(), ["b", "c", "d", "e", "b", "c", "d", "e"]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn events_that_are_refused_for_good_are_dropped_and_counted() {
         let figures = Arc::new(OtlpFigures::default());
-        let queue = Queue::new(100, Arc::clone(&figures));
+        let queue = Queue::new(100, Arc::clone(&figures), None);
         emit(&queue);
         let collector = Collector { away_for: 1, refuses: true, ..Collector::default() };
         let sender = tokio::spawn(queue.clone().send(collector));

@@ -158,6 +158,7 @@ mod tests {
             bands: Vec::new(),
             scores: Vec::new(),
             notices: Vec::new(),
+            undecided: Vec::new(),
             sources: Vec::new(),
             myself: SelfReport::default(),
         };

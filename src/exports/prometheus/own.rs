@@ -26,6 +26,8 @@ pub struct About {
     pub tick: Duration,
     /// How the OTLP export is doing; `None` where there is none.
     pub otlp: Option<Arc<OtlpFigures>>,
+    /// Whether another replica speaks, or none.
+    pub silent: bool,
 }
 
 /// How the OTLP export is doing.
@@ -213,7 +215,7 @@ pub static OWN_METRICS: &[OwnMetric] = &[
     own!(gauge "kubestrata_build_info", Count, ["version"], "1, with the version as label.",
         |_, out| out.push(&[("version", env!("CARGO_PKG_VERSION"))], 1.0)),
     own!(gauge "kubestrata_leader", Count, [], "Whether this replica speaks; a single one always does.",
-        |_, out| out.push(&[], 1.0)),
+        |c, out| out.push(&[], f64::from(u8::from(!c.about.silent)))),
     own!(counter "kubestrata_otlp_sent_total", Count, [], "Events that the collector has taken.",
         |c, out| otlp(c, out, |o| &o.sent)),
     own!(counter "kubestrata_otlp_dropped_total", Count, [],

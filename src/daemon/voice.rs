@@ -1,0 +1,148 @@
+//! What is said outside, and when? What each report tells, at once; of several replicas, by the one that leads.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::Ticker;
+use crate::config::Settings;
+use crate::exports::otlp::Otlp;
+use crate::exports::speaker::{Speaker, Told};
+use crate::model::report::Report;
+use crate::model::term::Term;
+use crate::sources::Candidate;
+
+/// Speaks for the daemon.
+pub struct Voice {
+    otlp: Option<Otlp>,
+    seat: Option<Seat>,
+    silent: Arc<AtomicBool>,
+}
+
+/// A place among several replicas.
+struct Seat {
+    candidate: Candidate,
+    turn: watch::Receiver<Option<Term>>,
+    speaker: Speaker,
+    /// The term that this one speaks in.
+    term: Option<u64>,
+}
+
+impl Voice {
+    /// A voice; that of a `candidate` is heard only while it leads, which `silent` tells.
+    #[must_use]
+    pub fn new(
+        otlp: Option<Otlp>,
+        candidate: Option<Candidate>,
+        settings: &Settings,
+        silent: Arc<AtomicBool>,
+    ) -> Self {
+        let baseline = &settings.baseline;
+        let maturity = baseline.warm_up + baseline.close_after;
+        let seat = candidate.map(|candidate| {
+            let speaker = Speaker::new(candidate.identity(), maturity);
+            Seat { turn: candidate.term(), candidate, speaker, term: None }
+        });
+        silent.store(seat.is_some(), Ordering::Relaxed);
+        Self { otlp, seat, silent }
+    }
+
+    /// Returns when there is something to [attend](Self::attend) to.
+    pub async fn stirred(&mut self) {
+        let Some(seat) = &mut self.seat else { return pending().await };
+        let settled = async {
+            match &self.otlp {
+                Some(otlp) => otlp.settled().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            changed = seat.turn.changed() => if changed.is_err() {
+                pending::<()>().await;
+            },
+            () = settled => {}
+        }
+    }
+
+    /// Begins or ends to speak where the election says so, and notes what was told.
+    pub fn attend(&mut self, ticker: &mut Ticker) {
+        let Some(seat) = &mut self.seat else { return };
+        if let Some(otlp) = &self.otlp {
+            seat.note(otlp);
+        }
+        let term = seat.turn.borrow_and_update().clone();
+        let number = term.as_ref().map(|term| term.number);
+        if number == seat.term {
+            return;
+        }
+        seat.term = number;
+        self.silent.store(term.is_none(), Ordering::Relaxed);
+        if let Some(otlp) = &self.otlp {
+            otlp.turn_to(number);
+        }
+        let Some(term) = term else { return seat.speaker.fall_silent() };
+        let found = Told::read(&term.found).unwrap_or_else(|| {
+            warn!("what the leader before has told can't be read; what is open is told again");
+            Told::default()
+        });
+        ticker.adopt(seat.speaker.lead(found).findings());
+    }
+
+    /// Says what a report tells. Never waits.
+    pub fn publish(&mut self, report: &Arc<Report>, ticker: &mut Ticker) {
+        self.attend(ticker);
+        let Some(seat) = &mut self.seat else {
+            if let Some(otlp) = &self.otlp {
+                otlp.publish(report);
+            }
+            return;
+        };
+        if let Some(otlp) = &self.otlp {
+            let sayings = seat.speaker.hear(report);
+            if seat.term.is_some() {
+                otlp.say(&sayings, report);
+            }
+            seat.leave(false);
+        }
+        seat.candidate.set_ready(report.myself.ready);
+    }
+
+    /// Says what is left, for as long as `patience` lasts, and leaves the lead to another.
+    pub async fn end(mut self, patience: Duration) {
+        if let Some(otlp) = &mut self.otlp {
+            otlp.finish(patience).await;
+        }
+        if let Some(mut seat) = self.seat {
+            self.otlp.iter().for_each(|otlp| seat.note(otlp));
+            seat.candidate.give_back(patience).await;
+        }
+        if let Some(otlp) = self.otlp {
+            otlp.shutdown(patience).await;
+        }
+    }
+}
+
+impl Seat {
+    /// Notes what became of what was said.
+    fn note(&mut self, otlp: &Otlp) {
+        let mut told = false;
+        for settled in otlp.take_settled() {
+            told |= self.speaker.settle(settled.count, settled.taken);
+        }
+        if told {
+            self.leave(true);
+        }
+    }
+
+    /// Leaves to a successor what was told.
+    fn leave(&mut self, at_once: bool) {
+        let Some(term) = self.term else { return };
+        if let Some(told) = self.speaker.told() {
+            self.candidate.leave(term, &told.write(), at_once);
+        }
+    }
+}
