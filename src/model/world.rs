@@ -456,14 +456,16 @@ impl World {
         }
     }
 
-    /// When the renewal came of which a lease speaks that is read now.
+    /// When the renewal came of which a lease speaks that is read now: what was there at first sight and still is there
+    /// came when its holder says.
     fn renewed(&self, lease: &Resource, now: Time) -> Option<Time> {
         if lease.kind != Kind::Lease {
             return None;
         }
         let held = self.resources.of(lease.kind).get(&lease.meta.namespace, &lease.meta.name)?;
         let at = |lease: &Resource| lease.body.text("spec.renewTime").clone();
-        if at(held) == at(lease) { held.renewed } else { Some(now) }
+        let says = || lease.body.time("spec.renewTime");
+        if at(held) == at(lease) { held.renewed.or_else(says) } else { Some(now) }
     }
 
     fn note(&mut self, kind: Kind, note: SourceNote, now: Time) {

@@ -50,6 +50,10 @@ const LITTER: i64 = 86_400;
 /// Seconds within which a renewal is read.
 const READ_EVERY: i64 = 30;
 
+/// At first sight a holder whose clock is behind looks dead, and the next reading tells. After so many seconds without
+/// one leases are not seen at all.
+const UNTIL_READ_AGAIN: i64 = 300;
+
 /// Whether the lease elects a leader: those of nodes and of API servers are signs of life of others.
 fn elects(lease: &Resource) -> bool {
     let identity = lease.meta.labels.get("apiserver.kubernetes.io/identity").is_some();
@@ -107,8 +111,11 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
             short_age(age)
         );
         let labels = labels![&lease.meta.namespace, &lease.meta.name, reason];
-        let verdict = Verdict::new(Subject::of(lease), labels, reason, told);
-        out.push(verdict.severity(severity).since(renewed).dwell(0));
+        let verdict = Verdict::new(Subject::of(lease), labels, reason, told).severity(severity);
+        out.push(match lease.renewed {
+            Some(_) => verdict.since(renewed).dwell(0),
+            None => verdict.dwell(UNTIL_READ_AGAIN),
+        });
     }
 }
 
@@ -131,6 +138,7 @@ mod tests {
     };
     use crate::layers::observability::LAYER;
     use crate::model::record::{Node, Object};
+    use crate::model::world::Delta;
 
     fn lease(name: &str, holder: &str, age: i64, transitions: u32) -> Resource {
         resource(
@@ -171,6 +179,17 @@ mod tests {
         assert_eq!(told("worker-1_0c5f", objects![node]), ["controller"]);
         let unseen = world(&[Kind::Pod], objects![lease("web", holder, 120, 0)]);
         assert_eq!(judge(&STALE, &unseen).len(), 1, "nobody knows whether it is gone");
+    }
+
+    #[test]
+    fn a_leader_that_was_never_seen_to_renew_is_given_time_to_do_so() {
+        let first = judge(&STALE, &world(&[], objects![lease("kube-scheduler", "m1", 120, 0)]));
+        assert_eq!((first[0].since, first[0].dwell.as_secs()), (None, 300));
+        let seen = Resource { renewed: Some(ago(100)), ..lease("kube-scheduler", "m1", 120, 0) };
+        let mut world = world(&[], objects![lease("kube-scheduler", "m1", 150, 0)]);
+        world.apply(Delta::Upsert(Object::Resource(Box::new(seen))), ago(100));
+        let later = judge(&STALE, &world);
+        assert_eq!((later[0].since, later[0].dwell.as_secs()), (Some(ago(120)), 0));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Resource {
     /// The fields that signals read, under their paths.
     pub body: Value,
     /// When the renewal that a Lease speaks of was first read, by our clock: its holder's may be another. `None` until
-    /// one was seen to come, and for all other kinds.
+    /// the lease was read twice, and for all other kinds.
     pub renewed: Option<Time>,
 }
 

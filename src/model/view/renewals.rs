@@ -63,6 +63,7 @@ mod tests {
     #[test]
     fn what_is_seen_goes_before_what_the_holder_says() {
         assert_eq!(silence(&[(0, 90)]), (Some(90), Some(90)), "nothing was seen");
+        assert_eq!(silence(&[(30, 90), (0, 90)]), (Some(90), Some(90)), "nothing came");
         assert_eq!(silence(&[(30, 125), (0, 90)]), (Some(90), Some(10)), "it is renewed");
         assert_eq!(silence(&[(60, 125), (30, 90), (0, 90)]), (Some(90), Some(40)));
         assert_eq!(silence(&[(60, 90), (30, 36), (0, 36)]), (Some(36), Some(36)));
