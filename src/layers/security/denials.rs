@@ -78,11 +78,12 @@ fn seconds(at: Time) -> u64 {
     at.as_second().max(0) as u64
 }
 
-/// Whether the API server's metrics count: after an outage of theirs the next answer makes up for it.
+/// Whether the API server's metrics count, or may turn out to: after an outage of theirs, and after our start, the next
+/// answer makes up for it.
 fn is_measured(world: &World) -> bool {
-    use Availability::{Served, Unauthorized, Unreachable};
+    use Availability::{Served, Syncing, Unauthorized, Unreachable};
     let source = world.source_ref(Kind::ApiServerMetrics);
-    source.is_some_and(|s| matches!(s.availability, Served | Unreachable | Unauthorized))
+    source.is_none_or(|s| matches!(s.availability, Syncing | Served | Unreachable | Unauthorized))
 }
 
 /// Counts a refusal in the audit log.
@@ -259,6 +260,15 @@ mod tests {
         let mut counted = heard(&[Kind::ApiServerMetrics, Kind::Event]);
         counted.see(failed_create(FULL), 0).see(failed_create(FULL), 0);
         assert_eq!(counted.totals(&DENIALS), [("event quota rq".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn before_the_metrics_have_answered_events_do_not_count_in_their_stead() {
+        let mut counted = Counted::new(&LAYER, Vec::new());
+        counted.see(failed_create(DENIED), 30).see(rejections(7.0, 20), 20);
+        counted.see(rejections(9.0, 10), 10);
+        let expected = [("apiserver webhook pods.example.com".to_owned(), 9)];
+        assert_eq!(counted.totals(&DENIALS), expected);
     }
 
     #[test]
