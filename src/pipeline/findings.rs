@@ -47,10 +47,10 @@ impl Findings {
     /// Takes in what a signal sees at this tick, and says what opened and what closed. With `impatient`, a state whose
     /// start the API does not tell counts at once: for a single look there is no second one. `is_there` says whether what
     /// labels name is there: what is about the gone is over at once.
-    pub(super) fn update(
+    pub(super) fn update<'a>(
         &mut self,
         signal: &Signal,
-        verdicts: &[Verdict],
+        verdicts: impl IntoIterator<Item = &'a Verdict>,
         (now, impatient): (Time, bool),
         is_there: impl Fn(&Labels) -> bool,
     ) -> Vec<Notice> {
@@ -89,13 +89,26 @@ impl Findings {
             let clear = if track.told.is_some() { CLEAR_TICKS } else { 1 };
             track.missed >= clear || track.missed > 0 && !is_there(&key.labels)
         };
-        let over: Vec<Key> = (tracks.take_while(of(signal.name)))
-            .filter(|(key, track)| is_over(key, track))
-            .map(|(key, _)| key.clone())
-            .collect();
-        let told = over.iter().filter_map(|key| self.tracks.remove(key)?.told);
-        notices.extend(told.map(Notice::FindingClosed));
+        let over = tracks.take_while(of(signal.name)).filter(|(key, track)| is_over(key, track));
+        let over = over.map(|(key, _)| key.clone()).collect();
+        notices.extend(self.close(over));
         notices
+    }
+
+    /// Ends what is about something that is gone, also where its signal can't say so, and says what closed.
+    pub(super) fn end(
+        &mut self,
+        signal: &str,
+        is_gone: impl Fn(&Labels) -> bool,
+    ) -> impl Iterator<Item = Notice> {
+        let tracks = self.tracks.range(first(signal)..).take_while(of(signal));
+        let gone = tracks.filter(|(key, _)| is_gone(&key.labels)).map(|(key, _)| key.clone());
+        let gone = gone.collect();
+        self.close(gone)
+    }
+
+    fn close(&mut self, over: Vec<Key>) -> impl Iterator<Item = Notice> {
+        over.into_iter().filter_map(|key| self.tracks.remove(&key)?.told).map(Notice::FindingClosed)
     }
 
     /// Takes over what another replica has told, by signal and id.
@@ -232,6 +245,17 @@ mod tests {
             .collect();
         assert_eq!(told, [0, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(findings.open(SIGNAL.name).count(), 1);
+    }
+
+    #[test]
+    fn what_is_about_the_gone_ends_without_a_look() {
+        let mut findings = Findings::default();
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], (at(100), false), |_| true);
+        assert_eq!(findings.end(SIGNAL.name, |_| false).count(), 0);
+        let closed: Vec<_> =
+            findings.end(SIGNAL.name, |labels| labels == &labels!["broken"]).collect();
+        assert!(matches!(&closed[..], [Notice::FindingClosed(_)]), "{closed:?}");
+        assert_eq!(findings.open(SIGNAL.name).count(), 0);
     }
 
     #[test]

@@ -267,9 +267,12 @@ impl Pipeline {
         match memo.map(|memo| (&memo.said, memo.asks_sources())) {
             Some((Said::Verdicts(verdicts), asks_sources)) => {
                 let findings = &mut self.state.findings;
+                let is_gone = |labels: &Labels| view.is_of_a_gone_namespace(signal, labels);
+                notices.extend(findings.end(signal.name, is_gone));
                 if asks_sources || !doubt {
                     let at = (view.at(), self.impatient);
                     let is_there = |labels: &Labels| view.is_about_something(signal, labels);
+                    let verdicts = verdicts.iter().filter(|v| !is_gone(&v.labels));
                     notices.extend(findings.update(signal, verdicts, at, is_there));
                 }
                 let mut counts = BTreeMap::new();

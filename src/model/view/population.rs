@@ -68,6 +68,16 @@ impl<'a> View<'a> {
         }
     }
 
+    /// Whether the namespace of a series is gone, and all that was in it: watches of other kinds may say so later.
+    #[must_use]
+    pub fn is_of_a_gone_namespace(&self, signal: &Signal, labels: &Labels) -> bool {
+        let index = signal.labels.iter().position(|label| *label == "namespace");
+        let namespace = index.and_then(|index| labels.get(index)).filter(|name| !name.is_empty());
+        namespace.is_some_and(|name| {
+            self.sees(Kind::Namespace) && self.world.namespaces.get("", name).is_none()
+        })
+    }
+
     /// Whether what a series is about is still there, as far as can be seen. Totals of what is gone are not shown.
     #[must_use]
     pub fn is_about_something(&self, signal: &Signal, labels: &Labels) -> bool {
@@ -75,10 +85,7 @@ impl<'a> View<'a> {
             let index = signal.labels.iter().position(|l| *l == name)?;
             labels.get(index).filter(|v| !v.is_empty())
         };
-        if let Some(namespace) = value("namespace")
-            && self.sees(Kind::Namespace)
-            && self.world.namespaces.get("", namespace).is_none()
-        {
+        if self.is_of_a_gone_namespace(signal, labels) {
             return false;
         }
         if let Some(node) = value("node")
