@@ -123,7 +123,12 @@ pub fn of_findings(book: &Book, calm: &Book, fresh: &Book) -> Vec<String> {
             )),
             (Some(f), Some(c)) => {
                 // Who watched all the time knows the earliest start, who came last the latest.
-                let latest = fresh.open.get(id).map_or(Timestamp::MAX, |f| f.since);
+                // Nor has who saw it end, where the signal could see all that it reads.
+                let sees = |t: &&Told| t.finding.id == *id && !t.opened && t.unseen.is_empty();
+                let ended = book.story.iter().rfind(sees).map(|t| t.at);
+                let again = ended.is_some_and(|ended| ended <= f.since);
+                let fresh = fresh.open.get(id).filter(|_| !again);
+                let latest = fresh.map_or(Timestamp::MAX, |f| f.since);
                 // That it was over for a while, not everybody has seen.
                 let before = calm.story.iter().filter(|t| t.finding.id == *id);
                 let earliest = before.map(|t| t.finding.since).chain([c.since]).min();
