@@ -1,6 +1,6 @@
 //! How long do fourteen days of a 50-node, 2,000-pod cluster take through the whole daemon, and where does the time go?
 //!
-//! `cargo bench --bench fourteen_days` plays them for the scenarios `healthy` and `all`: the cluster alone, then with the
+//! `cargo bench --bench fourteen_days` plays them for the scenarios `healthy`, `life` and `all`: the cluster alone, then with the
 //! sources that follow it, then with the pipeline, which has a thread of its own. `KUBESTRATA_BENCH_DAYS` (14) makes it
 //! shorter; `KUBESTRATA_BENCH_SCENARIO` picks one; `KUBESTRATA_BENCH_WHOLE=1` leaves the parts out. Seconds are those of
 //! the processor, which grow less on a machine with other work, with those of the wall behind them; to found the cluster
@@ -48,7 +48,8 @@ fn main() {
     println!("|---|---|---|---|---|");
     let took = timed(|| cluster_alone(Scenario::builtin("healthy").unwrap(), Duration::ZERO));
     println!("| to found the cluster | | {took} |");
-    for name in ["healthy", "all"].into_iter().filter(|n| only.as_ref().is_none_or(|o| o == n)) {
+    let names = ["healthy", "life", "all"];
+    for name in names.into_iter().filter(|n| only.as_ref().is_none_or(|o| o == n)) {
         let scenario = || Scenario::builtin(name).unwrap();
         if !whole {
             let took = timed(|| cluster_alone(scenario(), length));
