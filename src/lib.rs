@@ -39,4 +39,6 @@ pub mod sim;
 
 pub mod evaluate;
 
+pub mod backtest;
+
 pub mod cli;

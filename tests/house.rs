@@ -23,11 +23,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("snapshot", &["model"]),
     ("daemon", &["model", "config", "clock", "pipeline", "sources", "exports", "snapshot"]),
     ("evaluate", &["model", "config", "clock", "layers", "pipeline", "sources", "daemon", "sim"]),
+    ("backtest", &["baselines"]),
     (
         "cli",
         &[
             "model", "config", "clock", "pipeline", "sources", "exports", "catalog", "daemon",
-            "sim", "evaluate",
+            "sim", "evaluate", "backtest",
         ],
     ),
 ];

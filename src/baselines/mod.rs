@@ -3,6 +3,7 @@
 //! Each series has a past of its own, judged before it learns: what is expected of a tick depends on earlier ticks
 //! alone. A series that stays as it is costs a comparison.
 
+pub mod gauge;
 mod level;
 mod rate;
 mod tails;

@@ -1,5 +1,6 @@
 //! What can be asked on the command line? One file per command.
 
+mod backtest;
 mod check;
 mod config;
 mod demo;
@@ -77,6 +78,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Play labelled scenarios in virtual time through the whole daemon, and score it.
     Evaluate(evaluate::EvaluateArgs),
+    /// Run the generic baseline over past data.
+    Backtest(backtest::BacktestArgs),
     /// Look at the cluster once and print its health by layer.
     Check(check::CheckArgs),
     /// Print the signal catalogue.
@@ -192,6 +195,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Run(args) => run::run(&args, &global),
         Command::Demo(args) => demo::run(&args, &global),
         Command::Evaluate(args) => evaluate::run(&args, &global),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Check(args) => check::run(&args, &global),
         Command::Signals(args) => signals::run(&args),
         Command::Config(command) => config::run(&command),
