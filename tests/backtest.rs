@@ -61,7 +61,11 @@ fn each_row_of_a_file_is_judged_by_those_before_it() {
 fn people_see_a_picture_and_machines_get_json() {
     let directory = TempDir::new().unwrap();
     week(directory.path());
-    let table = backtest(directory.path(), &["week.csv", "--svg", "pictures"]);
+    std::fs::copy(directory.path().join("week.csv"), directory.path().join("week.of.march.csv"))
+        .unwrap();
+    let files = ["week.csv", "week.of.march.csv", "--svg", "pictures"];
+    let table = backtest(directory.path(), &files);
+    assert!(directory.path().join("pictures/week.of.march.svg").exists());
     assert!(table.status.success(), "{}", text(&table.stderr));
     assert!(text(&table.stdout).contains("week.csv: 2016 samples"));
     assert!(text(&table.stdout).contains('▲'));

@@ -66,8 +66,9 @@ fn read(file: &Path) -> anyhow::Result<Judged> {
 fn draw(directory: &Path, file: &Path, judged: &Judged) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("could not make the directory {}", directory.display()))?;
-    let name = file.file_stem().unwrap_or(file.as_os_str());
-    let path = directory.join(name).with_extension("svg");
+    let mut name = file.file_stem().unwrap_or(file.as_os_str()).to_owned();
+    name.push(".svg");
+    let path = directory.join(name);
     std::fs::write(&path, backtest::svg(judged))
         .with_context(|| format!("could not write {}", path.display()))?;
     say(&format!("drew {}", path.display()));
