@@ -54,7 +54,7 @@ const EVERY: i64 = 10;
 const LATE_AFTER: i64 = 25;
 
 /// Seconds that a clock is behind when it is no longer taken for one that is a little off; and the age from which on a
-/// lease that was never seen to be renewed is no such clock's either.
+/// lease that was read only once is no such clock's either.
 const BEHIND_FROM: i64 = 60;
 
 /// What the lease of a node tells.
@@ -64,7 +64,7 @@ struct Beat<'a> {
     silence: i64,
     /// Seconds since then by the node's own clock.
     age: i64,
-    /// Whether it was seen to be renewed.
+    /// Whether it was read twice: a renewal was seen to come, or to stay away.
     alive: bool,
 }
 
