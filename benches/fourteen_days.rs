@@ -27,7 +27,7 @@ use kubestrata::model::view::View;
 use kubestrata::model::world::World;
 use kubestrata::pipeline::{Pipeline, State};
 use kubestrata::sim::{Cluster, Scenario, Shape};
-use kubestrata::sources::{self, Connection};
+use kubestrata::sources::{self, Connection, KubeletAccess};
 
 const SHAPE: Shape = Shape { nodes: 50, pods: 2000, seed: 1 };
 
@@ -122,7 +122,8 @@ fn followed(scenario: Scenario, settings: &Settings, length: Duration) -> usize 
         let clock = Clock::of_timers(START);
         let cluster = Arc::new(Cluster::new(SHAPE, scenario, clock.clone()));
         let client = cluster.client();
-        let connection = Connection { client, server: String::new(), config: None };
+        let kubelets = Some(KubeletAccess::Within(cluster.kubelets()));
+        let connection = Connection { client, server: String::new(), kubelets };
         let pipeline = Pipeline::new(settings.clone(), State::default());
         let options = daemon::watch_options(&pipeline, settings, &clock, &connection);
         let (changes, mut inbox) = tokio::sync::mpsc::channel(64);
@@ -146,7 +147,8 @@ fn world(settings: &Settings) -> World {
         let scenario = Scenario::builtin("all").unwrap();
         let cluster = Arc::new(Cluster::new(SHAPE, scenario, clock.clone()));
         let client = cluster.client();
-        let connection = Connection { client, server: String::new(), config: None };
+        let kubelets = Some(KubeletAccess::Within(cluster.kubelets()));
+        let connection = Connection { client, server: String::new(), kubelets };
         let pipeline = Pipeline::new(settings.clone(), State::default());
         let options = daemon::watch_options(&pipeline, settings, &clock, &connection);
         let (mut ticker, changes) = Ticker::new(pipeline, settings, clock.clone());

@@ -19,7 +19,7 @@ use crate::model::world::Delta;
 use crate::pipeline::Pipeline;
 use crate::snapshot::SnapshotError;
 use crate::sources::{
-    self, Candidate, Connection, KubeletAccess, PrometheusError, PrometheusOptions, WatchOptions,
+    self, Candidate, Connection, PrometheusError, PrometheusOptions, WatchOptions,
 };
 
 mod journal;
@@ -101,10 +101,8 @@ pub fn watch_options(
         },
         life_sign: in_its_time(ours.life_sign),
         discovery: in_its_time(ours.discovery),
-        kubelets: connection
-            .config
-            .clone()
-            .map(|config| KubeletAccess { config, skip_verify: settings.kubelet_skip_verify }),
+        kubelets: connection.kubelets.clone(),
+        kubelet_skip_verify: settings.kubelet_skip_verify,
         prometheus: PrometheusOptions {
             url: prometheus.url.clone().unwrap_or_default(),
             bearer_token_file: prometheus.bearer_token_file.clone(),

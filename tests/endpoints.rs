@@ -84,6 +84,17 @@ fn unreadable(deltas: &[Delta], kind: Kind) -> Vec<String> {
     notes(deltas, kind).into_iter().filter_map(message).collect()
 }
 
+/// Who did not answer, and what is told of it.
+fn silent(deltas: &[Delta], kind: Kind) -> (Vec<String>, String) {
+    let told = |note: &SourceNote| match note {
+        SourceNote::Silent { names, message } => {
+            Some((names.iter().map(ToString::to_string).collect(), message.clone()))
+        }
+        _ => None,
+    };
+    notes(deltas, kind).into_iter().find_map(told).expect("a note")
+}
+
 fn synced(deltas: &[Delta], kind: Kind) -> bool {
     deltas.contains(&Delta::Synced(kind))
 }
@@ -153,7 +164,7 @@ async fn kubelet() -> Kubelet {
     let kubelet = Kubelet::start().await;
     let lines = [
         "process_start_time_seconds 1.7e9",
-        "kubelet_evictions{broken",
+        "kubelet_volume_stats_inodes{broken",
         "prober_probe_total{result=\"failed\",namespace=\"shop\"} 2",
     ];
     kubelet.tell(&lines.join("\n"));
@@ -170,8 +181,9 @@ fn nodes(kubelet: &Kubelet, addresses: &[&str]) -> String {
 async fn ask_kubelets(nodes: String, skip_verify: bool) -> Vec<Delta> {
     let client = api(move |_| (200, nodes.clone()));
     let config = Config::new("https://127.0.0.1:1".parse().unwrap());
-    let kubelets = Some(KubeletAccess { config, skip_verify });
-    once(client, WatchOptions { kubelets, ..options(&[Kind::KubeletMetrics]) }).await
+    let kubelets = Some(KubeletAccess::Network(Box::new(config)));
+    let options = options(&[Kind::KubeletMetrics]);
+    once(client, WatchOptions { kubelets, kubelet_skip_verify: skip_verify, ..options }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -188,7 +200,9 @@ async fn kubelets_are_asked_a_few_at_a_time_and_each_answers_for_itself() {
     assert!((2..=10).contains(&most), "{most} at once");
     let told = unreadable(&seen, Kind::KubeletMetrics);
     assert_eq!(told[0], "kubelets: 29 lines could not be read or were too many");
-    assert!(told[1].starts_with("1 of 30 kubelets do not answer; n3: "), "{told:?}");
+    let (names, message) = silent(&seen, Kind::KubeletMetrics);
+    assert_eq!(names, ["n3"]);
+    assert!(message.starts_with("1 of 30 kubelets do not answer; n3: "), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,14 +272,13 @@ async fn a_query_that_fails_or_never_ends_leaves_the_others_alone() {
     assert_eq!(told, ["good"]);
     let gone = seen.iter().filter(|d| matches!(d, Delta::Delete { .. })).count();
     assert_eq!(gone, 4, "no old answer stands for one that failed");
+    let (names, message) = silent(&seen, Kind::PrometheusQuery);
+    assert_eq!(names, ["never", "m", "w", "p"]);
     assert_eq!(
-        unreadable(&seen, Kind::PrometheusQuery),
-        [
-            "query of never: no answer within 10 s",
-            "query of m: expected an instant vector or a scalar, found a matrix (502)",
-            "query of w: parse error: unexpected end (400)",
-            "query of p: the answer is no answer to a query (502)",
-        ]
+        message,
+        "4 of 5 queries fail; never: no answer within 10 s; \
+         m: expected an instant vector or a scalar, found a matrix (502); w: parse error: unexpected end (400); \
+         p: the answer is no answer to a query (502)"
     );
 }
 
@@ -305,6 +318,7 @@ async fn a_real_prometheus_understands_every_query_and_what_is_not_there_has_no_
     })
     .await;
     assert_eq!(unreadable(&seen, Kind::PrometheusQuery), Vec::<String>::new());
+    assert!(silent(&seen, Kind::PrometheusQuery).0.is_empty());
     for answer in scrapes(&seen) {
         let values: Vec<f64> = answer.samples.iter().map(|s| s.value).collect();
         let well = if *answer.meta.name == *targets {

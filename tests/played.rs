@@ -1,9 +1,10 @@
 //! Does each fault of guards, delivery and storage show in time, and is all well before it and after it? The simulated
-//! cluster through its API, the real decoders and the whole pipeline.
+//! cluster through its API and its kubelets, the real decoders and the whole pipeline.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use http::Request;
@@ -19,7 +20,7 @@ use kubestrata::model::text::Interner;
 use kubestrata::model::world::{Delta, World};
 use kubestrata::pipeline::{Pipeline, State};
 use kubestrata::sim::{Cluster, FaultKind, ResponseBody, Scenario, Shape, faults};
-use kubestrata::sources;
+use kubestrata::sources::{self, KubeletAccess, WatchOptions};
 use serde_json::Value;
 use tower::Service;
 
@@ -35,6 +36,8 @@ struct Play {
     pipeline: Pipeline,
     world: World,
     texts: Interner,
+    /// For clients of kubelets, which need one.
+    runtime: tokio::runtime::Runtime,
     /// Paths of the kinds that are served, with the version up to which they have been seen.
     watched: BTreeMap<Kind, (String, String)>,
 }
@@ -47,12 +50,39 @@ impl Play {
         // Sources that are read only on demand are, here.
         let opt_in = Kind::ALL.iter().copied().filter(|k| k.is_opt_in()).collect();
         let pipeline = Pipeline::new(Settings { opt_in, ..Settings::default() }, State::default());
-        let (world, texts) = (World::default(), Interner::default());
-        let mut play = Self { cluster, now, pipeline, world, texts, watched: BTreeMap::new() };
-        for kind in play.pipeline.kinds() {
+        let (world, texts, watched) = (World::default(), Interner::default(), BTreeMap::new());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let mut play = Self { cluster, now, pipeline, world, texts, runtime, watched };
+        for kind in play.pipeline.kinds().into_iter().filter(|k| *k != Kind::KubeletMetrics) {
             play.list(kind);
         }
+        play.ask_kubelets();
         play
+    }
+
+    /// Asks every kubelet for its figures, as the daemon does.
+    fn ask_kubelets(&mut self) {
+        let now = self.now;
+        let options = WatchOptions {
+            kubelets: Some(KubeletAccess::Within(self.cluster.kubelets())),
+            ..WatchOptions::new(vec![Kind::KubeletMetrics], Arc::new(move || now))
+        };
+        let deltas = self.runtime.block_on(async {
+            let (out, mut inbox) = tokio::sync::mpsc::channel(64);
+            sources::list_once(self.cluster.client(), options, out).await.unwrap();
+            let mut deltas = Vec::new();
+            while let Some(batch) = inbox.recv().await {
+                deltas.extend(batch);
+            }
+            deltas
+        });
+        for delta in deltas {
+            self.pipeline.absorb(&mut self.world, delta, now);
+        }
     }
 
     fn ask(&self, path: &str) -> (bool, ResponseBody) {
@@ -122,6 +152,7 @@ impl Play {
             self.pipeline.absorb(&mut self.world, alive, self.now);
             self.watched.insert(kind, (path, newest));
         }
+        self.ask_kubelets();
     }
 
     /// Lives on for so long, with looks this far apart; gives what was found at any of them.
@@ -217,6 +248,10 @@ plays!(
     snapshots_stopped "snapshots-stopped",
     resize_refused "resize-refused",
     claim_grows "claim-grows",
+    volume_fills "volume-fills",
+    inodes_exhausted "inodes-exhausted",
+    volume_creeps "volume-creeps",
+    volume_compacted "volume-compacted",
     node_plugin_down "node-plugin-down",
     pool_low "pool-low",
     webhook_down "webhook-down",

@@ -20,7 +20,7 @@ use crate::daemon::{self, ClusterIdentity};
 use crate::evaluate;
 use crate::exports::otlp;
 use crate::sim::{Class, Cluster, Fault, Scenario, Shape, faults};
-use crate::sources::Connection;
+use crate::sources::{Connection, KubeletAccess};
 
 #[derive(Debug, Args)]
 #[command(after_help = names())]
@@ -107,7 +107,8 @@ async fn play(args: &DemoArgs, scenario: Scenario, settings: Settings) -> Outcom
     let cluster = Arc::new(Cluster::new(shape, scenario, clock.clone()));
     cluster.on_fault(|notice| info!(simulated = %notice.at, "simulator: {notice}"));
     let server = "simulated".to_owned();
-    let connection = Connection { client: cluster.client(), server, config: None };
+    let kubelets = Some(KubeletAccess::Within(cluster.kubelets()));
+    let connection = Connection { client: cluster.client(), server, kubelets };
     let life = tokio::spawn(Arc::clone(&cluster).run());
     info!(
         "simulated cluster: {nodes} nodes, about {pods} pods, one second is {}",

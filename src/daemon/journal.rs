@@ -7,11 +7,13 @@ use tracing::{info, warn};
 use crate::model::kind::Kind;
 use crate::model::report::{Notice, Report};
 use crate::model::source::{Availability, SourceStatus};
+use crate::model::text::Text;
 
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     sight: BTreeMap<Kind, Availability>,
     undecodable: BTreeMap<Kind, u64>,
+    silent: BTreeMap<Kind, Vec<Text>>,
     ready: bool,
     dropped_series: u64,
     dropped_events: u64,
@@ -65,6 +67,14 @@ impl Journal {
                     count, why, "an object could not be read and is left out"
                 );
                 *told = status.undecodable;
+            }
+            let silent = self.silent.entry(*kind).or_default();
+            if *silent != status.silent {
+                match status.silent.is_empty() {
+                    true => info!(source = kind.source(), "all answer again"),
+                    false => warn!(source = kind.source(), why = status.message, "not all answer"),
+                }
+                silent.clone_from(&status.silent);
             }
         }
         for ((availability, why), kinds) in changed {

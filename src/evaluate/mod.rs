@@ -39,7 +39,9 @@ const TAIL: Duration = Duration::from_mins(10);
 /// The daemon as it is scored: everything that the embedded cluster serves is read, opt-ins too.
 #[must_use]
 pub fn settings() -> Settings {
-    let served = Kind::ALL.iter().copied().filter(|kind| kind.is_opt_in() && kind.is_resource());
+    let served =
+        |kind: &Kind| kind.is_opt_in() && !matches!(kind, Kind::PrometheusQuery | Kind::Audit);
+    let served = Kind::ALL.iter().copied().filter(served);
     Settings { opt_in: served.collect(), ..Settings::default() }
 }
 

@@ -17,7 +17,7 @@ use crate::daemon::{self, Beat, Reader, Step};
 use crate::model::report::Report;
 use crate::pipeline::{Pipeline, State};
 use crate::sim::{Cluster, Scenario, Shape};
-use crate::sources::{self, Connection, PrometheusError};
+use crate::sources::{self, Connection, KubeletAccess, PrometheusError};
 
 /// When every play begins, so that it gives the same bytes on every day.
 pub const START: Timestamp = Timestamp::constant(1_772_420_400, 0);
@@ -80,7 +80,8 @@ fn live(
         let clock = Clock::of_timers(START);
         let cluster = Arc::new(Cluster::new(shape, scenario, clock.clone()));
         let server = "simulated".to_owned();
-        let connection = Connection { client: cluster.client(), server, config: None };
+        let kubelets = Some(KubeletAccess::Within(cluster.kubelets()));
+        let connection = Connection { client: cluster.client(), server, kubelets };
         let pipeline = Pipeline::new(settings.clone(), State::default());
         let options = daemon::watch_options(&pipeline, settings, &clock, &connection);
         let (mut beat, changes) = Beat::new(settings.tick, clock.clone());

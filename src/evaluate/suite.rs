@@ -21,10 +21,12 @@ const FILES: &[(&str, &str)] = files![
     "held-out-quiet-morning.yaml",
     "held-out-releases.yaml",
     "held-out-too-many.yaml",
+    "held-out-volumes.yaml",
     "held-out-wear.yaml",
     "maintenance-window.yaml",
     "ordinary-day.yaml",
     "two-at-once.yaml",
+    "volumes.yaml",
     "wearing-on.yaml",
 ];
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::kind::{Kind, Origin};
 use super::record::Time;
+use super::text::Text;
 
 /// What a source can see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,6 +73,8 @@ pub struct SourceStatus {
     pub relists: u64,
     /// Objects that could not be read and were left out.
     pub undecodable: u64,
+    /// Those of many who are asked that did not answer last time, by name.
+    pub silent: Vec<Text>,
     /// How long it waits before it tries again; 0 while it follows.
     pub backoff_seconds: f64,
 }
@@ -109,6 +112,13 @@ pub enum SourceNote {
     /// One object could not be read and was left out.
     Undecodable {
         /// Which object and which field, with what was expected.
+        message: String,
+    },
+    /// Of many who were asked, these did not answer. None takes back what was said before.
+    Silent {
+        /// Their names.
+        names: Vec<Text>,
+        /// How many of how many, and why the first of them did not.
         message: String,
     },
 }

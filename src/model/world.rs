@@ -487,6 +487,14 @@ impl World {
                 source.undecodable += 1;
                 source.message = message;
             }
+            SourceNote::Silent { names, message } => {
+                let source = self.source_mut(kind);
+                if source.silent != names {
+                    source.silent = names;
+                    source.message = message;
+                    self.sight = Stamp::fresh();
+                }
+            }
         }
     }
 

@@ -4,6 +4,7 @@ mod api;
 mod apiserver;
 mod chance;
 mod controllers;
+mod exposition;
 mod faults;
 mod fields;
 mod founding;
@@ -28,6 +29,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use self::api::Kubelet;
 pub use self::api::{ApiServer, ResponseBody, Trouble};
 pub use self::faults::{Class, Fault, FaultKind, UnknownFault, all as faults};
 pub use self::layout::{Shape, serves_everybody};
@@ -96,6 +98,13 @@ impl Cluster {
     #[must_use]
     pub fn client(&self) -> kube::Client {
         kube::Client::new(self.service(), "default")
+    }
+
+    /// Who knows the clients of the kubelets, by the name of their node.
+    #[must_use]
+    pub fn kubelets(&self) -> Arc<dyn Fn(&str) -> kube::Client + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move |node| kube::Client::new(Kubelet::new(Arc::clone(&shared), node), "default"))
     }
 
     /// Lives until `now`. Going back does nothing.

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tower::ServiceBuilder;
 use tower_http::decompression::DecompressionLayer;
 
+use super::endpoint::KubeletAccess;
 use super::failure::{Failure, root_cause};
 use crate::model::source::Availability;
 
@@ -42,8 +43,8 @@ pub struct Connection {
     pub client: Client,
     /// The API server's URL.
     pub server: String,
-    /// What it was made from; `None` for one that reaches no cluster outside of this process.
-    pub config: Option<Config>,
+    /// How the cluster's kubelets are reached; `None` where they can't be.
+    pub kubelets: Option<KubeletAccess>,
 }
 
 /// What the API server says of itself.
@@ -109,7 +110,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connection, ConnectErro
     let config = configure(options).await?;
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let client = client_of(config.clone()).map_err(|e| ConnectError::Unusable(root_cause(&e)))?;
-    Ok(Connection { client, server, config: Some(config) })
+    Ok(Connection { client, server, kubelets: Some(KubeletAccess::Network(Box::new(config))) })
 }
 
 async fn configure(options: &ConnectOptions) -> Result<Config, ConnectError> {

@@ -70,8 +70,10 @@ pub struct WatchOptions {
     pub longest_interval: Duration,
     /// The time.
     pub now: Now,
-    /// How kubelets are reached; `None` where they can't be, as in a simulation.
+    /// How kubelets are reached; `None` where they can't be.
     pub kubelets: Option<KubeletAccess>,
+    /// Whether a kubelet's certificate is taken as it is: many kubelets sign their own.
+    pub kubelet_skip_verify: bool,
     /// Which Prometheus is asked, where one is.
     pub prometheus: PrometheusOptions,
 }
@@ -89,6 +91,7 @@ impl WatchOptions {
             longest_interval: Duration::from_mins(5),
             now,
             kubelets: None,
+            kubelet_skip_verify: false,
             prometheus: PrometheusOptions::default(),
         }
     }

@@ -58,7 +58,8 @@ impl Follower {
         let options = WatchOptions {
             discovery: Duration::from_secs(1),
             longest_interval: Duration::from_secs(1),
-            kubelets: Some(KubeletAccess { config: nowhere, skip_verify: true }),
+            kubelets: Some(KubeletAccess::Network(Box::new(nowhere))),
+            kubelet_skip_verify: true,
             ..WatchOptions::new(pipeline.kinds(), now)
         };
         let tasks = sources::start(client, &options, &out);

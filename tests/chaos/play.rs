@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kubestrata::clock::Clock;
 use kubestrata::config::Settings;
-use kubestrata::evaluate::START;
-use kubestrata::model::kind::Kind;
+use kubestrata::evaluate::{self, START};
 use kubestrata::sim::{Cluster, Trouble};
+use kubestrata::sources::KubeletAccess;
 use tokio::time::{Instant, sleep_until};
 
 use super::book::Book;
@@ -37,8 +37,7 @@ pub struct Outcome {
 const CALM: usize = TROUBLED;
 
 pub fn settings() -> Settings {
-    let opt_in = vec![Kind::HelmSecret, Kind::ConfigMap];
-    let mut settings = Settings { opt_in, ..Settings::default() };
+    let mut settings = evaluate::settings();
     settings.leader_election.namespace = "default".to_owned();
     settings
 }
@@ -66,7 +65,9 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let running = tokio::spawn(Arc::clone(&cluster).run());
     let flood = tokio::spawn(flood(client(CALM), plan.seed, plan.flood, origin));
 
-    let replica = |name, server| Replica::new(name, client(server), settings.clone());
+    let kubelets = KubeletAccess::Within(cluster.kubelets());
+    let replica =
+        |name, server| Replica::new(name, (client(server), kubelets.clone()), settings.clone());
     let ledger = Ledger::new(origin, &plan.away);
     let of_two = |name, server| replica(name, server).heard_by(&ledger);
     let (mut a, mut b) = (of_two("a", 0), of_two("b", 1));

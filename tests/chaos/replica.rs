@@ -14,7 +14,7 @@ use kubestrata::exports::otlp::{Otlp, ResourceInfo};
 use kubestrata::model::report::Report;
 use kubestrata::pipeline::{Pipeline, State};
 use kubestrata::snapshot;
-use kubestrata::sources::{self, Candidate, Connection};
+use kubestrata::sources::{self, Candidate, Connection, KubeletAccess};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +25,7 @@ use super::plan::Stop;
 /// A daemon over all its lives.
 pub struct Replica {
     pub client: Client,
+    pub kubelets: KubeletAccess,
     pub settings: Settings,
     pub book: Book,
     /// What the next life begins with: the state file, and what had been told when it was written.
@@ -51,9 +52,13 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const ROOM: usize = 10_000;
 
 impl Replica {
-    pub fn new(name: &'static str, client: Client, settings: Settings) -> Self {
+    pub fn new(
+        name: &'static str,
+        (client, kubelets): (Client, KubeletAccess),
+        settings: Settings,
+    ) -> Self {
         let book = Book::new(name);
-        Self { client, settings, book, saved: None, ledger: None, lives: 0 }
+        Self { client, kubelets, settings, book, saved: None, ledger: None, lives: 0 }
     }
 
     /// One of two that elect a leader, whom this one hears.
@@ -104,7 +109,8 @@ impl Replica {
             Some((bytes, _)) => snapshot::decode(bytes).expect("a state file"),
         };
         let server = "simulated".to_owned();
-        let connection = Connection { client: self.client.clone(), server, config: None };
+        let kubelets = Some(self.kubelets.clone());
+        let connection = Connection { client: self.client.clone(), server, kubelets };
         let pipeline = Pipeline::new(self.settings.clone(), state);
         let options = daemon::watch_options(&pipeline, &self.settings, &clock, &connection);
         let (ticker, changes) = Ticker::new(pipeline, &self.settings, clock.clone());

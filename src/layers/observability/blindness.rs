@@ -18,8 +18,8 @@ pub(super) static BLIND: Signal = Signal {
            layers are unknown, not healthy. Kinds that are not installed do not count. Healthy is none.",
     unit: Unit::Count,
     labels: &["source", "reason"],
-    reasons: &["forbidden", "unauthorized", "unreachable", "stale", "undecodable"],
-    bound: "sources × 5 reasons",
+    reasons: &["forbidden", "unauthorized", "unreachable", "stale", "silent", "undecodable"],
+    bound: "sources × 6 reasons",
     needs: &[],
     uses: &[Kind::Namespace, Kind::Pod, Kind::Node, Kind::ApiService],
     profile: Profile::None,
@@ -35,6 +35,12 @@ fn is_told_of_its_api(view: &View<'_>, kind: Kind) -> bool {
                 && api.body.has("spec.service")
                 && api.condition("Available").is_some_and(|c| c.status == Status::False)
         })
+}
+
+/// Whether a kubelet is silent whose node is not ready: that is told of the node.
+fn is_told_of_its_node(view: &View<'_>, kind: Kind, name: &str) -> bool {
+    let ready = view.world.nodes.get("", name).and_then(|node| node.condition("Ready"));
+    kind == Kind::KubeletMetrics && ready.is_none_or(|ready| ready.status != Status::True)
 }
 
 fn blind(view: &View<'_>, out: &mut Verdicts) {
@@ -53,6 +59,9 @@ fn blind(view: &View<'_>, out: &mut Verdicts) {
                 let last = source.last_sync.map_or("the start".to_owned(), |at| at.to_string());
                 ("stale", source.last_sync, format!("nothing was heard of it since {last}"))
             }
+            _ if source.silent.iter().any(|name| !is_told_of_its_node(view, kind, name)) => {
+                ("silent", None, source.message.clone())
+            }
             _ if source.undecodable > 0 => {
                 let told =
                     format!("{} objects could not be read: {}", source.undecodable, source.message);
@@ -60,7 +69,8 @@ fn blind(view: &View<'_>, out: &mut Verdicts) {
             }
             _ => continue,
         };
-        let severity = if reason == "undecodable" { Severity::Info } else { Severity::Warning };
+        let partly = matches!(reason, "silent" | "undecodable");
+        let severity = if partly { Severity::Info } else { Severity::Warning };
         let message = format!("{}: {told}", kind.source());
         let labels = labels![kind.source(), reason];
         let verdict = Verdict::new(Subject::cluster(), labels, reason, message);
@@ -73,8 +83,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::layers::fixtures::{ago, judge, objects, resource, world};
+    use crate::layers::fixtures::{ago, judge, meta, objects, resource, world};
+    use crate::model::record::{Condition, Node};
     use crate::model::source::SourceNote;
+    use crate::model::text::Text;
     use crate::model::world::Delta;
 
     #[test]
@@ -86,6 +98,24 @@ mod tests {
         let told: Vec<_> =
             told.iter().map(|v| (v.labels.get(0).unwrap().to_string(), v.reason)).collect();
         assert_eq!(told, [("pods".to_owned(), "forbidden"), ("services".to_owned(), "stale")]);
+    }
+
+    #[test]
+    fn a_silent_kubelet_is_told_unless_its_node_is() {
+        let told = |ready: Status, names: &[&str]| {
+            let ready = Condition { kind: "Ready".into(), status: ready, ..Condition::default() };
+            let (meta, conditions) = (meta("", "n1", 900), [ready].into());
+            let mut world = world(&[], objects![Node { meta, conditions, ..Node::default() }]);
+            let names = names.iter().map(|name| Text::from(*name)).collect();
+            let silent = SourceNote::Silent { names, message: "1 of 2".to_owned() };
+            world.apply(Delta::Note(Kind::KubeletMetrics, silent), ago(0));
+            let told = judge(&BLIND, &world);
+            told.into_iter().map(|v| v.message).collect::<Vec<_>>()
+        };
+        assert_eq!(told(Status::True, &["n1"]), ["kubelet_metrics: 1 of 2"]);
+        assert!(told(Status::True, &[]).is_empty());
+        assert!(told(Status::Unknown, &["n1"]).is_empty());
+        assert!(told(Status::True, &["gone"]).is_empty());
     }
 
     #[test]

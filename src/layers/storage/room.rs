@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
 use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
@@ -118,10 +120,18 @@ fn pool_low(view: &View<'_>, out: &mut Verdicts) {
     }
 }
 
+/// How much older than the newest a kubelet's answer may be before it speaks only for claims that no other speaks for:
+/// what a node that fell silent had mounted may have moved on.
+const OUTDATED: SignedDuration = SignedDuration::from_mins(3);
+
 /// Used shares of bytes and inodes of each claim. One that is mounted on several nodes counts with its fullest view.
 fn shares(view: &View<'_>) -> BTreeMap<(Text, Text), [Option<f64>; 2]> {
     let mut claims: BTreeMap<(Text, Text), [Option<f64>; 2]> = BTreeMap::new();
-    for scrape in view.scrapes(Kind::KubeletMetrics) {
+    let mut answers = view.scrapes(Kind::KubeletMetrics);
+    answers.sort_by_key(|scrape| std::cmp::Reverse(scrape.at));
+    let newest = answers.first().map(|scrape| scrape.at);
+    for scrape in answers {
+        let outdated = newest.is_some_and(|newest| newest.duration_since(scrape.at) > OUTDATED);
         let mut found: BTreeMap<(Text, Text), [Option<f64>; 4]> = BTreeMap::new();
         for sample in &scrape.samples {
             let at = match sample.name.as_str() {
@@ -140,6 +150,9 @@ fn shares(view: &View<'_>) -> BTreeMap<(Text, Text), [Option<f64>; 2]> {
                 let all = all.filter(|all| *all > 0.0)?;
                 Some((1.0 - free? / all).clamp(0.0, 1.0))
             };
+            if outdated && claims.contains_key(&claim) {
+                continue;
+            }
             let held = claims.entry(claim).or_default();
             for (at, share) in [used(free, all), used(inodes_free, inodes)].into_iter().enumerate()
             {
@@ -209,14 +222,14 @@ mod tests {
 
     #[test]
     fn the_fullest_view_of_a_volume_counts() {
-        let scrape = |node: &str, free: f64| {
+        let scrape = |node: &str, free: f64, age: i64| {
             let labels = Labelled::from([("namespace", "shop"), ("persistentvolumeclaim", "data")]);
             let sample =
                 |name: &str, value| Sample { name: name.into(), labels: labels.clone(), value };
             Scrape {
                 kind: Kind::KubeletMetrics,
                 meta: meta("", node, 60),
-                at: ago(0),
+                at: ago(age),
                 samples: [
                     sample("kubelet_volume_stats_available_bytes", free),
                     sample("kubelet_volume_stats_capacity_bytes", 100.0),
@@ -225,9 +238,13 @@ mod tests {
                 .into(),
             }
         };
-        let two = || objects![scrape("n1", 50.0), scrape("n2", 2.0)];
+        let two = || objects![scrape("n1", 50.0, 0), scrape("n2", 2.0, 0)];
         assert_eq!(readings(&FILL, two())[0].value, 0.98);
         assert_eq!(reasons(&FULL, two()), ["bytes"]);
-        assert!(reasons(&FULL, objects![scrape("n1", 12.0)]).is_empty());
+        assert!(reasons(&FULL, objects![scrape("n1", 12.0, 0)]).is_empty());
+        let moved = objects![scrape("n1", 50.0, 0), scrape("n2", 2.0, 200)];
+        assert!(reasons(&FULL, moved).is_empty(), "n2 is silent, and n1 has the volume now");
+        let kept = objects![scrape("n2", 2.0, 200)];
+        assert_eq!(reasons(&FULL, kept), ["bytes"], "nobody knows better");
     }
 }

@@ -1,10 +1,10 @@
 //! What does the API server tell on `/metrics`? Figures of the simulation itself, under the real server's names.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use super::discovery::VERSION;
 use crate::sim::apiserver;
+use crate::sim::exposition::family;
 use crate::sim::kind::SERVED;
 use crate::sim::moment::Moment;
 use crate::sim::shared::State;
@@ -44,20 +44,4 @@ fn started(state: &State) -> Moment {
     let born =
         |o: &serde_json::Value| crate::sim::moment::parse(o.text("metadata/creationTimestamp"));
     all.filter_map(|(_, o)| born(o)).min().unwrap_or(state.sim.now)
-}
-
-fn family(
-    out: &mut String,
-    name: &str,
-    kind: &str,
-    samples: impl IntoIterator<Item = (String, f64)>,
-) {
-    let mut samples = samples.into_iter().peekable();
-    if samples.peek().is_none() {
-        return;
-    }
-    let _ = writeln!(out, "# TYPE {name} {kind}");
-    for (labels, value) in samples {
-        let _ = writeln!(out, "{name}{labels} {value}");
-    }
 }

@@ -5,6 +5,7 @@ mod accept;
 mod defaults;
 mod discovery;
 mod health;
+mod kubelet;
 mod labels;
 mod list;
 mod memory;
@@ -35,6 +36,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use self::accept::Form;
+pub(crate) use self::kubelet::Kubelet;
 pub(crate) use self::memory::Memory;
 use self::query::Query;
 use self::request::{Part, Target, Verb};

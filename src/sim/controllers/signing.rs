@@ -1,12 +1,13 @@
 //! Do kubelets get their client certificates? As kube-controller-manager's `csrapproving`, `csrsigning` and
 //! `csrcleaner` see to it; a kubelet asks again after about eight tenths of its certificate's year.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Task;
 use crate::sim::fields::{Condition, Fields, holds, set_condition};
 use crate::sim::kind::Kind;
-use crate::sim::moment::{HOUR, Moment, SECOND, parse};
+use crate::sim::moment::{HOUR, MINUTE, Moment, SECOND, parse};
+use crate::sim::outside::Attempt;
 use crate::sim::simulation::Simulation;
 use crate::sim::store::Key;
 
@@ -15,6 +16,10 @@ const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const APPROVED_LIVES: Moment = HOUR;
 const PENDING_LIVES: Moment = 24 * HOUR;
 
+/// A kubelet waits so long for what it has asked for, and counts a failure (`certificateWaitTimeout`).
+const KUBELET_WAITS: Moment = 15 * MINUTE;
+const ASKED_BY: &str = "system:node:";
+
 /// The kubelet of a node asks for a new certificate.
 pub(crate) fn ask(sim: &mut Simulation, node: &str) -> Key {
     let suffix = sim.chance.of("csr", &format!("{node}/{}", sim.now)).letters(5);
@@ -22,7 +27,7 @@ pub(crate) fn ask(sim: &mut Simulation, node: &str) -> Key {
         "metadata": {"name": format!("csr-{suffix}"), "generateName": "csr-"},
         "spec": {
             "signerName": SIGNER,
-            "username": format!("system:node:{node}"),
+            "username": format!("{ASKED_BY}{node}"),
             "groups": ["system:nodes", "system:authenticated"],
             "usages": ["digital signature", "client auth"],
         },
@@ -40,11 +45,19 @@ pub(crate) fn request(sim: &mut Simulation, key: &Key) {
     let lives = if approved { APPROVED_LIVES } else { PENDING_LIVES };
     if sim.now >= born + lives {
         sim.delete(Kind::CertificateSigningRequest, key);
+        sim.outside.attempts.remove(&(Kind::CertificateSigningRequest, key.clone()));
         return;
     }
     let now = sim.stamp();
-    if holds(&found, "Denied") || (!approved && sim.outside.no_approver) {
+    if holds(&found, "Denied") {
+        give_up(sim, key, &found);
         sim.queue.push(born + lives, task);
+    } else if !approved && sim.outside.no_approver {
+        let patient = sim.now < born + KUBELET_WAITS;
+        if !patient && let Some(node) = give_up(sim, key, &found) {
+            ask(sim, &node);
+        }
+        sim.queue.push(if patient { born + KUBELET_WAITS } else { born + lives }, task);
     } else if !approved {
         let condition = Condition {
             kind: "Approved",
@@ -62,6 +75,19 @@ pub(crate) fn request(sim: &mut Simulation, key: &Key) {
         });
         sim.queue.push(born + lives, task);
     }
+}
+
+/// The kubelet that made a request no longer waits for it: the node's name, the first time.
+fn give_up(sim: &mut Simulation, key: &Key, request: &Value) -> Option<String> {
+    let node = request.text("spec/username").strip_prefix(ASKED_BY)?.to_owned();
+    let attempt = Attempt { since: sim.now, times: 1, until: sim.now };
+    let about = (Kind::CertificateSigningRequest, key.clone());
+    let again = sim.outside.attempts.insert(about, attempt).is_some();
+    if again {
+        return None;
+    }
+    sim.kubelets.renewal_failed(&node);
+    Some(node)
 }
 
 /// Somebody approves again: what waits is looked at.

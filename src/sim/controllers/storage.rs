@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::kubelet::volumes::Filling;
 use super::pods;
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
@@ -27,6 +28,8 @@ pub(crate) struct Storage {
     pub(crate) unmounting: BTreeMap<String, Moment>,
     /// Drivers whose back end refuses new volumes, with its words.
     pub(crate) refusing: BTreeMap<String, String>,
+    /// What fills volumes, by claim.
+    pub(crate) filling: BTreeMap<Key, Filling>,
 }
 
 /// One claim's provisioning.

@@ -22,6 +22,7 @@ pub(super) const UNSERVED: Follows = &[
         "compute_hpa_unhealthy",
         "compute_oom_kills_total",
         "compute_pdb_blocking",
+        "compute_failed_probes_total",
         "compute_probe_failures_total",
         "compute_rollout_active",
         "compute_rollout_stalled",
@@ -77,6 +78,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Deployment {workload}",
         tells: &[
             "compute_pods_unready",
+            "compute_failed_probes_total",
             "compute_probe_failures_total",
             "compute_workload_unavailable",
             "networking_service_not_serving",
@@ -96,6 +98,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         root: "Deployment {workload}",
         tells: &[
             "compute_pods_unready",
+            "compute_failed_probes_total",
             "compute_probe_failures_total",
             "compute_container_restarts_total",
             "compute_workload_unavailable",

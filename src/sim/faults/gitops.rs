@@ -34,6 +34,7 @@ const DELIVERED: Follows = &[
         "gitops_flux_stalled",
         "gitops_helmrelease_failed",
         "gitops_helmrelease_failures_total",
+        "compute_failed_probes_total",
         "compute_probe_failures_total",
         "gitops_inventory_removed_total",
         "networking_selector_orphan",

@@ -16,6 +16,7 @@ mod security;
 mod storage;
 mod supplies;
 mod tooling;
+mod volumes;
 mod wear;
 
 use std::collections::BTreeMap;
@@ -121,6 +122,7 @@ pub fn all() -> impl Iterator<Item = &'static FaultKind> {
     [
         storage::FAULTS,
         supplies::FAULTS,
+        volumes::FAULTS,
         compute::FAULTS,
         capacity::FAULTS,
         networking::FAULTS,

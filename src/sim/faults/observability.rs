@@ -18,7 +18,11 @@ const DOWN: Follows = &[
     UNREADY,
     CRASHING,
     CUT_OFF,
-    &["compute_probe_failures_total", "observability_monitor_without_targets"],
+    &[
+        "compute_failed_probes_total",
+        "compute_probe_failures_total",
+        "observability_monitor_without_targets",
+    ],
 ];
 
 /// What stands still while a part of the control plane does.
@@ -47,6 +51,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
             CUT_OFF,
             &[
                 "compute_hpa_unhealthy",
+                "compute_failed_probes_total",
                 "compute_probe_failures_total",
                 "observability_monitor_without_targets",
             ],

@@ -218,9 +218,9 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "nobody approves the certificate that the kubelet of {node} asks for",
         root: "Node {node}",
         tells: &["security_csr_unhealthy"],
-        follows: &[],
+        follows: &[&["security_kubelet_certificate_errors_total"]],
         within: 420,
-        lasts: 900,
+        lasts: 1_500,
         parameters: &[("node", "node-b1")],
         begin: |sim, fault| {
             sim.outside.no_approver = true;
@@ -238,7 +238,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "somebody denies the certificate that the kubelet of {node} asks for",
         root: "Node {node}",
         tells: &["security_csr_unhealthy"],
-        follows: &[],
+        follows: &[&["security_kubelet_certificate_errors_total"]],
         within: 180,
         lasts: 600,
         parameters: &[("node", "node-c1")],

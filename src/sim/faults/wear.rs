@@ -34,6 +34,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         tells: &[
             "compute_container_restarts_total",
             "compute_pods_unready",
+            "compute_failed_probes_total",
             "compute_probe_failures_total",
             "networking_endpoint_flaps_total",
         ],

@@ -2,6 +2,7 @@
 //! whose right is the right to run commands in any pod.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -27,19 +28,20 @@ const CONCURRENCY: usize = 10;
 /// How long one kubelet may take: the others do not wait for it.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How kubelets are reached: as the API server is, with the same credentials.
+/// How kubelets are reached.
 #[derive(Clone)]
-pub struct KubeletAccess {
-    /// Credentials and authorities.
-    pub config: Config,
-    /// Whether a certificate is taken as it is: many kubelets sign their own.
-    pub skip_verify: bool,
+pub enum KubeletAccess {
+    /// At the address that their node tells, with the credentials and authorities that the API server is reached with.
+    Network(Box<Config>),
+    /// In this process: the client of the kubelet of a node.
+    Within(Arc<dyn Fn(&str) -> Client + Send + Sync>),
 }
 
 /// The kubelets, asked again and again.
 pub(super) struct Kubelets {
     api: Client,
     access: KubeletAccess,
+    skip_verify: bool,
     clients: BTreeMap<String, (String, Client)>,
     now: Now,
     texts: Interner,
@@ -52,8 +54,9 @@ struct Address {
 }
 
 impl Kubelets {
-    pub(super) fn new(api: Client, access: KubeletAccess, now: Now) -> Self {
-        Self { api, access, clients: BTreeMap::new(), now, texts: Interner::default() }
+    pub(super) fn new(api: Client, access: KubeletAccess, skip_verify: bool, now: Now) -> Self {
+        let (clients, texts) = (BTreeMap::new(), Interner::default());
+        Self { api, access, skip_verify, clients, now, texts }
     }
 
     /// Asks every kubelet. One that fails is told; when all fail, so does the source.
@@ -87,14 +90,12 @@ impl Kubelets {
             let message = format!("no kubelet answers; {node}: {}", failure.message);
             return Err(Failure { message, ..failure });
         }
-        if let Some((node, failure)) = failures.first() {
-            let message = format!(
-                "{} of {asked} kubelets do not answer; {node}: {}",
-                failures.len(),
-                failure.message
-            );
-            changes.push(Delta::Note(Kind::KubeletMetrics, SourceNote::Undecodable { message }));
-        }
+        let message = failures.first().map_or(String::new(), |(node, failure)| {
+            let silent = failures.len();
+            format!("{silent} of {asked} kubelets do not answer; {node}: {}", failure.message)
+        });
+        let names = failures.iter().map(|(node, _)| node.as_str().into()).collect();
+        changes.push(Delta::Note(Kind::KubeletMetrics, SourceNote::Silent { names, message }));
         Ok(changes)
     }
 
@@ -125,17 +126,22 @@ impl Kubelets {
         {
             return Ok(client.clone());
         }
-        let uri: Uri = address
-            .url
-            .parse()
-            .map_err(|_| Failure::unreachable(&format!("{} is no URL", address.url)))?;
-        let mut config = self.access.config.clone();
-        config.cluster_url = uri;
-        config.tls_server_name = None;
-        config.accept_invalid_certs = self.access.skip_verify;
-        let client = client_of(config).map_err(|e| Failure::from(&e))?;
+        let client = match &self.access {
+            KubeletAccess::Network(config) => self.dial(config, &address.url)?,
+            KubeletAccess::Within(client) => client(&address.node),
+        };
         self.clients.insert(address.node.clone(), (address.url.clone(), client.clone()));
         Ok(client)
+    }
+
+    fn dial(&self, config: &Config, url: &str) -> Result<Client, Failure> {
+        let uri: Uri =
+            url.parse().map_err(|_| Failure::unreachable(&format!("{url} is no URL")))?;
+        let mut config = config.clone();
+        config.cluster_url = uri;
+        config.tls_server_name = None;
+        config.accept_invalid_certs = self.skip_verify;
+        client_of(config).map_err(|e| Failure::from(&e))
     }
 }
 

@@ -108,7 +108,8 @@ impl Endpoint {
             Kind::ApiServerHealth => Some(Self::Health(api_server())),
             Kind::ApiServerMetrics => Some(Self::Metrics(api_server())),
             Kind::KubeletMetrics => options.kubelets.clone().map(|access| {
-                let kubelets = Kubelets::new(client.clone(), access, options.now.clone());
+                let (skip, now) = (options.kubelet_skip_verify, options.now.clone());
+                let kubelets = Kubelets::new(client.clone(), access, skip, now);
                 Self::Kubelets(Box::new(kubelets))
             }),
             Kind::PrometheusQuery => {

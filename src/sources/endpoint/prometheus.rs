@@ -95,17 +95,16 @@ impl Prometheus {
         let (asked, kind) = (questions.len(), Kind::PrometheusQuery);
         let mut answers = futures::stream::iter(questions).buffered(CONCURRENCY);
         let (mut changes, mut failures) = (Vec::new(), Vec::new());
-        let tell = |name: &str, why: String| {
-            let message = format!("query of {name}: {why}");
-            Delta::Note(kind, SourceNote::Undecodable { message })
-        };
         while let Some((name, answer)) = answers.next().await {
             let read = answer.and_then(|(status, body)| self.read(name, status, &body));
             match read {
                 Ok((samples, beyond)) => {
                     changes.push(scrape(kind, (name, ""), None, (self.now)(), samples));
-                    let why = || format!("{beyond} series are beyond the limit and left out");
-                    changes.extend((beyond > 0).then(|| tell(name, why())));
+                    let message = format!(
+                        "query of {name}: {beyond} series are beyond the limit and left out"
+                    );
+                    let note = Delta::Note(kind, SourceNote::Undecodable { message });
+                    changes.extend((beyond > 0).then_some(note));
                 }
                 Err(failure) => {
                     let key = (Text::default(), name.into());
@@ -117,7 +116,11 @@ impl Prometheus {
         if !failures.is_empty() && failures.len() == asked {
             return Err(failures.swap_remove(0).1);
         }
-        changes.extend(failures.into_iter().map(|(name, failure)| tell(name, failure.message)));
+        let names = failures.iter().map(|(name, _)| (*name).into()).collect();
+        let told: Vec<_> =
+            failures.iter().map(|(name, f)| format!("{name}: {}", f.message)).collect();
+        let message = format!("{} of {asked} queries fail; {}", told.len(), told.join("; "));
+        changes.push(Delta::Note(kind, SourceNote::Silent { names, message }));
         Ok(changes)
     }
 

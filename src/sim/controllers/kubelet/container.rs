@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Scene, images, probes};
+use super::{Scene, images, probes, volumes};
 use crate::sim::fields::Fields;
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment, SECOND, stamp};
@@ -199,6 +199,9 @@ impl Container {
         {
             conduct = Conduct::Unready;
         }
+        if conduct == Conduct::Serves && volumes::full(scene.sim, &scene.pod) {
+            conduct = Conduct::Exits { code: 1, after: 3 * SECOND };
+        }
         self.foresee(scene, &mut running, conduct);
         if let Some((at, code)) = running.end
             && at <= now
@@ -238,6 +241,7 @@ impl Container {
     }
 
     fn end(&mut self, scene: &mut Scene<'_>, ended: Ended) -> Moment {
+        self.probes.pause(scene.now());
         let policy = scene.pod.text("spec/restartPolicy");
         let again = policy == "Always" || (policy == "OnFailure" && ended.code != 0);
         if ended.finished - ended.started > FORGET_AFTER {

@@ -1,9 +1,11 @@
 //! How does a pod live on its node? Volumes, sandbox, containers, probes, restarts, end; as the kubelet sees to it.
 
 mod container;
+pub(crate) mod figures;
 mod images;
 mod probes;
 mod status;
+pub(crate) mod volumes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,12 +33,28 @@ pub(crate) struct Kubelets {
     runs: BTreeMap<Key, Run>,
     /// Images by node.
     images: BTreeMap<String, BTreeSet<String>>,
+    /// How often a node's kubelet asked for a certificate and got none.
+    failed_renewals: BTreeMap<String, u64>,
 }
 
 impl Kubelets {
     /// The pod is over, whatever its containers did.
     pub(crate) fn forget(&mut self, pod: &Key) {
         self.runs.remove(pod);
+    }
+
+    /// A node's kubelet has waited in vain for a certificate.
+    pub(crate) fn renewal_failed(&mut self, node: &str) {
+        *self.failed_renewals.entry(node.to_owned()).or_default() += 1;
+    }
+
+    fn failed_renewals(&self, node: &str) -> u64 {
+        self.failed_renewals.get(node).copied().unwrap_or(0)
+    }
+
+    /// Whether this pod's volumes are mounted.
+    fn has_started(&self, pod: &Key) -> bool {
+        self.runs.get(pod).is_some_and(|run| run.sandbox)
     }
 
     /// Whether a kubelet has seen this pod.
@@ -162,6 +180,11 @@ pub(crate) fn recheck(sim: &mut Simulation, ns: &str, app: &str) {
     for key in keys {
         sim.queue.push(sim.now, Task::Sync(key));
     }
+}
+
+/// Has a kubelet look at a pod.
+pub(crate) fn look(sim: &mut Simulation, pod: Key) {
+    sim.queue.push(sim.now, Task::Sync(pod));
 }
 
 /// Has a kubelet look at all its pods: the node is slower or faster from here on.

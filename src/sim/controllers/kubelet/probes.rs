@@ -25,6 +25,11 @@ struct Probe {
     /// When the probe runs next; `MAX` while nothing is expected of it.
     next: Moment,
     began: Moment,
+    /// What has come of it, over all instances of the container.
+    answered: u64,
+    failed: u64,
+    /// Since when it is answered without being run here; `MAX` while it is run, or its container does not.
+    resting: Moment,
 }
 
 /// What the probes say.
@@ -47,7 +52,22 @@ impl Probe {
             failures: 0,
             next: Moment::MAX,
             began: 0,
+            answered: 0,
+            failed: 0,
+            resting: Moment::MAX,
         })
+    }
+
+    /// How many runs of it were answered until `now`.
+    fn answered(&self, now: Moment) -> u64 {
+        let rested = now.saturating_sub(self.resting).max(0) / self.period;
+        self.answered + u64::try_from(rested).unwrap_or(0)
+    }
+
+    /// Nothing is asked of it from here on.
+    fn pause(&mut self, now: Moment) {
+        self.answered = self.answered(now);
+        self.resting = Moment::MAX;
     }
 
     /// The first run at or after `at`: probes keep their rhythm.
@@ -71,6 +91,24 @@ impl Probes {
         self.readiness.is_some()
     }
 
+    /// What has come of them so far: type, result and count, as `prober_probe_total` has them.
+    pub(super) fn counts(
+        &self,
+        now: Moment,
+    ) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let both = [("Readiness", &self.readiness), ("Liveness", &self.liveness)];
+        let counts = both.into_iter().filter_map(move |(name, probe)| {
+            let probe = probe.as_ref()?;
+            Some([(name, "successful", probe.answered(now)), (name, "failed", probe.failed)])
+        });
+        counts.flatten().filter(|(.., count)| *count > 0)
+    }
+
+    /// The container has ended.
+    pub(super) fn pause(&mut self, now: Moment) {
+        self.readiness.iter_mut().chain(&mut self.liveness).for_each(|probe| probe.pause(now));
+    }
+
     /// The container starts.
     pub(super) fn begin(&mut self, now: Moment, wait: Moment) {
         self.warm = now + wait;
@@ -78,9 +116,11 @@ impl Probes {
             probe.began = now;
             probe.failures = 0;
             probe.next = Moment::MAX;
+            probe.resting = self.warm.max(now + probe.delay);
         }
         if let Some(probe) = &mut self.readiness {
             probe.next = self.warm.max(now + probe.delay);
+            probe.resting = Moment::MAX;
         }
     }
 
@@ -132,10 +172,15 @@ impl Probe {
             }
             return None;
         }
+        // Up to just before this run.
+        self.pause(now - 1);
         if answers {
+            self.answered += 1;
             self.failures = 0;
             self.next = if doubtful { now + self.period } else { Moment::MAX };
+            self.resting = if doubtful { Moment::MAX } else { now };
         } else {
+            self.failed += 1;
             self.failures += 1;
             self.next = now + self.period;
         }
@@ -152,5 +197,32 @@ fn complaint(scene: &Scene<'_>, conduct: Conduct) -> String {
         )
     } else {
         "HTTP probe failed with statuscode: 503".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn runs_are_counted_whether_they_are_played_or_not() {
+        let spec = json!({"periodSeconds": 10});
+        let mut probe = Probe::new(Some(&spec)).unwrap();
+        let now = |seconds: Moment| seconds * SECOND;
+        let counts = |probe: &Probe, at| (probe.answered(now(at)), probe.failed);
+        probe.next = now(2);
+        assert_eq!(probe.run(now(2), true, false), Some(true));
+        assert_eq!(counts(&probe, 2), (1, 0));
+        assert_eq!(counts(&probe, 41), (4, 0), "12, 22 and 32");
+        assert_eq!(probe.run(now(41), false, false), None, "it is run from now on");
+        let next = probe.next / SECOND;
+        assert_eq!(probe.run(now(next), false, false), Some(false));
+        let (answered, failed) = counts(&probe, next);
+        assert_eq!((answered, failed), (counts(&probe, 900).0, 1), "nothing is answered by itself");
+        assert!(answered >= 4);
+        probe.pause(now(950));
+        assert_eq!(counts(&probe, 990), (answered, 1));
     }
 }

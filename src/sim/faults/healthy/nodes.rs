@@ -74,7 +74,7 @@ pub(super) static DISTURBANCES: &[FaultKind] = &[
     ),
     FaultKind {
         // A probe that is missed now and then is counted, and nothing comes of it.
-        follows: &[&["compute_probe_failures_total"]],
+        follows: &[&["compute_failed_probes_total", "compute_probe_failures_total"]],
         ..quiet(
             ("compute", "busy-neighbour"),
             ("a pod on node {node} is busy, and slows the others a little", "Node {node}"),
