@@ -76,12 +76,18 @@ impl Tallies {
     /// its to tell. From then on an object without a mark has been at 0, and a number that fell was reset: its new
     /// value is what has happened since.
     pub fn advance(&mut self, kind: Kind, uid: Uid, slot: &str, value: u64) -> u64 {
+        self.advance_told(kind, kind, uid, slot, value)
+    }
+
+    /// The same of a number that an object of the kind `by` tells of another: whether it counts is up to `by`, and it is
+    /// forgotten with the other.
+    pub fn advance_told(&mut self, by: Kind, kind: Kind, uid: Uid, slot: &str, value: u64) -> u64 {
         let last = self.mark(kind, uid, slot);
         if last == value {
             return 0;
         }
         self.set_mark(kind, uid, slot, value);
-        if !self.is_counting(kind) {
+        if !self.is_counting(by) {
             return 0;
         }
         if value > last { value - last } else { value }

@@ -3,7 +3,7 @@
 use crate::labels;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Object, Scrape};
+use crate::model::record::{Object, Scrape, Uid};
 use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::tally::Tallies;
 use crate::model::view::roll_up;
@@ -45,15 +45,16 @@ pub(super) fn observe(o: &Observation<'_>, scrape: &Scrape, tallies: &mut Tallie
         let label = |name: &str| sample.labels.value(name);
         let (namespace, pod) = (label("namespace"), label("pod"));
         let (probe, result) = (label("probe_type"), label("result"));
-        let slot = [namespace, pod, label("container"), probe, result, label("pod_uid")].join("/");
-        let grown = tallies.advance(
-            scrape.kind,
-            scrape.meta.uid,
-            &slot,
-            sample.value.clamp(0.0, 1e15) as u64,
-        );
-        // Of a pod that is gone nobody can say under which workload it counts.
-        let Some(pod) = o.world.pods.get(namespace, pod).filter(|_| grown > 0) else { continue };
+        let uid = Uid::parse(label("pod_uid"));
+        let pod = o.world.pods.get(namespace, pod).filter(|pod| pod.meta.uid == uid);
+        // Of a pod that is gone nobody can say under which workload it counts; one that is not listed yet will be.
+        if pod.is_none() && tallies.is_counting(scrape.kind) {
+            continue;
+        }
+        let slot = [label("container"), probe, result].join("/");
+        let total = sample.value.clamp(0.0, 1e15) as u64;
+        let grown = tallies.advance_told(scrape.kind, Kind::Pod, uid, &slot, total);
+        let Some(pod) = pod.filter(|_| grown > 0) else { continue };
         let workload = roll_up(o.world, pod);
         let probe = match probe {
             "Liveness" => "liveness",
@@ -89,36 +90,57 @@ mod tests {
     use crate::layers::fixtures::meta;
     use crate::model::record::{Labelled, Sample};
 
+    fn told(values: &[(&str, f64)]) -> Scrape {
+        let sample = |(pod, value): &(&str, f64)| Sample {
+            name: "prober_probe_total".into(),
+            labels: Labelled::from([
+                ("namespace", "shop"),
+                ("pod", *pod),
+                ("pod_uid", "7"),
+                ("container", "main"),
+                ("probe_type", "Readiness"),
+                ("result", "failed"),
+            ]),
+            value: *value,
+        };
+        let samples = values.iter().map(sample).collect();
+        Scrape { kind: Kind::KubeletMetrics, meta: meta("", "n1", 60), at: ago(0), samples }
+    }
+
     #[test]
     fn failures_count_under_the_workload_of_their_pod() {
-        let world = world([Object::Pod(Box::new(pod("web-1")))]);
+        let mut seen = pod("web-1");
+        seen.meta.uid = Uid::parse("7");
+        let world = world([Object::Pod(Box::new(seen))]);
         let mut tallies = Tallies::default();
         tallies.synced(Kind::KubeletMetrics, std::iter::empty());
-        for value in [3.0, 5.0, 1.0] {
-            let labels = |pod: &str| {
-                Labelled::from([
-                    ("namespace", "shop"),
-                    ("pod", pod),
-                    ("container", "main"),
-                    ("probe_type", "Readiness"),
-                    ("result", "failed"),
-                ])
-            };
-            let sample =
-                |pod| Sample { name: "prober_probe_total".into(), labels: labels(pod), value };
-            let samples = [sample("web-1"), sample("gone")].into();
-            let scrape = Scrape {
-                kind: Kind::KubeletMetrics,
-                meta: meta("", "n1", 60),
-                at: ago(0),
-                samples,
-            };
-            let object = Object::Scrape(Box::new(scrape));
+        let mut see = |value: f64, tallies: &mut Tallies| {
+            let object = Object::Scrape(Box::new(told(&[("web-1", value), ("gone", value)])));
             let o = Observation { world: &world, object: &object, now: ago(0) };
-            observe(&o, kubelet(&object).unwrap(), &mut tallies);
-        }
-        let told: Vec<_> = tallies.counters(&FAILED).collect();
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].1, 6, "3, 2 more, and 1 after a restart");
+            observe(&o, kubelet(&object).unwrap(), tallies);
+        };
+        [3.0, 5.0, 1.0].into_iter().for_each(|value| see(value, &mut tallies));
+        let counted: Vec<_> = tallies.counters(&FAILED).collect();
+        assert_eq!(counted.len(), 1);
+        assert_eq!(counted[0].1, 6, "3, 2 more, and 1 after a restart");
+        tallies.forget(Kind::Pod, Uid::parse("7"));
+        assert_eq!(tallies.mark(Kind::Pod, Uid::parse("7"), "main/Readiness/failed"), 0);
+    }
+
+    #[test]
+    fn what_was_counted_before_anybody_looked_is_marked_also_of_pods_that_are_not_listed_yet() {
+        let mut tallies = Tallies::default();
+        let object = Object::Scrape(Box::new(told(&[("web-1", 40.0)])));
+        let empty = world([]);
+        let o = Observation { world: &empty, object: &object, now: ago(0) };
+        observe(&o, kubelet(&object).unwrap(), &mut tallies);
+        tallies.synced(Kind::KubeletMetrics, std::iter::empty());
+        let mut seen = pod("web-1");
+        seen.meta.uid = Uid::parse("7");
+        let world = world([Object::Pod(Box::new(seen))]);
+        let object = Object::Scrape(Box::new(told(&[("web-1", 41.0)])));
+        let o = Observation { world: &world, object: &object, now: ago(60) };
+        observe(&o, kubelet(&object).unwrap(), &mut tallies);
+        assert_eq!(tallies.counters(&FAILED).next().unwrap().1, 1);
     }
 }
