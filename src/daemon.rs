@@ -19,7 +19,7 @@ use crate::model::world::Delta;
 use crate::pipeline::Pipeline;
 use crate::snapshot::SnapshotError;
 use crate::sources::{
-    self, Candidate, Connection, PrometheusError, PrometheusOptions, WatchOptions,
+    self, Candidate, Connection, PrometheusAccess, PrometheusError, PrometheusOptions, WatchOptions,
 };
 
 mod journal;
@@ -104,9 +104,11 @@ pub fn watch_options(
         kubelets: connection.kubelets.clone(),
         kubelet_skip_verify: settings.kubelet_skip_verify,
         prometheus: PrometheusOptions {
-            url: prometheus.url.clone().unwrap_or_default(),
-            bearer_token_file: prometheus.bearer_token_file.clone(),
-            ca_file: prometheus.ca_file.clone(),
+            access: PrometheusAccess {
+                url: prometheus.url.clone().unwrap_or_default(),
+                bearer_token_file: prometheus.bearer_token_file.clone(),
+                ca_file: prometheus.ca_file.clone(),
+            },
             queries: pipeline.queries(),
         },
         ..ours

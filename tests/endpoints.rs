@@ -24,7 +24,7 @@ use kubestrata::model::record::{Object, Scrape};
 use kubestrata::model::signal::Read;
 use kubestrata::model::source::{Availability, SourceNote};
 use kubestrata::model::world::{Delta, World};
-use kubestrata::sources::{self, KubeletAccess, PrometheusOptions, WatchOptions};
+use kubestrata::sources::{self, KubeletAccess, PrometheusAccess, PrometheusOptions, WatchOptions};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -252,9 +252,11 @@ async fn ask(url: &str, token: &str, queries: &[(&'static str, &'static str)]) -
     let file = folder.path().join("token");
     std::fs::write(&file, format!("{token}\n")).unwrap();
     let prometheus = PrometheusOptions {
-        url: url.to_owned(),
-        bearer_token_file: Some(file),
-        ca_file: None,
+        access: PrometheusAccess {
+            url: url.to_owned(),
+            bearer_token_file: Some(file),
+            ca_file: None,
+        },
         queries: queries.to_vec(),
     };
     let client = api(|_| (404, String::new()));

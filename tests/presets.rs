@@ -23,7 +23,7 @@ use kubestrata::model::kind::Kind;
 use kubestrata::model::signal::Read;
 use kubestrata::model::world::{Delta, World};
 use kubestrata::pipeline::{Pipeline, State};
-use kubestrata::sources::{self, PrometheusOptions, WatchOptions};
+use kubestrata::sources::{self, PrometheusAccess, PrometheusOptions, WatchOptions};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -173,9 +173,8 @@ impl Daemon {
         let options = WatchOptions {
             longest_interval: Duration::from_millis(500),
             prometheus: PrometheusOptions {
-                url: prometheus.url(),
+                access: PrometheusAccess { url: prometheus.url(), ..PrometheusAccess::default() },
                 queries: pipeline.queries().into_iter().map(short).collect(),
-                ..PrometheusOptions::default()
             },
             ..WatchOptions::new(vec![Kind::PrometheusQuery], Arc::new(move || now.now()))
         };

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
 use super::discovery::{self, Served};
-use super::endpoint::PrometheusError;
 use super::failure::Failure;
 use super::poll::Poller;
+use super::promql::PrometheusError;
 use super::raw::Raw;
 use super::supervisor::{self, Plan};
 use super::watch::{EVENT_SELECTOR, HELM_FIELDS, HELM_LABELS, PAGE, WatchOptions, send};

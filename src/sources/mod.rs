@@ -13,6 +13,7 @@ mod hearing;
 mod lease;
 mod list;
 mod poll;
+mod promql;
 mod raw;
 mod supervisor;
 mod watch;
@@ -20,9 +21,13 @@ mod wire;
 
 pub use audit::{AuditError, read_audit};
 pub use client::{ConnectError, ConnectOptions, Connection, ServerInfo, connect, preflight};
-pub use endpoint::{KubeletAccess, PrometheusError, PrometheusOptions};
+pub use endpoint::{KubeletAccess, PrometheusOptions};
 pub use lease::{Candidate, candidate_identity};
 pub use list::list_once;
+pub use promql::{
+    PrometheusAccess, PrometheusError, RangeAnswer, RangeError, Series, Steps, StepsError,
+    query_range,
+};
 pub use watch::{Now, WatchOptions};
 
 use tokio::sync::mpsc;

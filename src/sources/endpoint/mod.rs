@@ -10,8 +10,8 @@ pub(super) use apiserver::read_checks;
 pub use kubelet::KubeletAccess;
 use kubelet::Kubelets;
 use prometheus::Prometheus;
+pub use prometheus::PrometheusOptions;
 pub(super) use prometheus::read_answer;
-pub use prometheus::{PrometheusError, PrometheusOptions};
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::failure::Failure;
+use super::promql::PrometheusError;
 use super::watch::{WatchOptions, send};
 use crate::model::kind::{Kind, Origin};
 use crate::model::record::{Meta, Object, Sample, Scrape, Time, Uid};
