@@ -66,6 +66,15 @@ fn people_see_a_picture_and_machines_get_json() {
     let files = ["week.csv", "week.of.march.csv", "--svg", "pictures"];
     let table = backtest(directory.path(), &files);
     assert!(directory.path().join("pictures/week.of.march.svg").exists());
+    std::fs::create_dir(directory.path().join("old")).unwrap();
+    std::fs::copy(directory.path().join("week.csv"), directory.path().join("old/week.csv"))
+        .unwrap();
+    let same = backtest(directory.path(), &["week.csv", "old/week.csv", "--svg", "same"]);
+    for (file, picture) in [("week.csv", "week"), ("old/week.csv", "week-2")] {
+        assert!(text(&same.stderr).contains(&format!("drew same/{picture}.svg\n")));
+        let path = directory.path().join(format!("same/{picture}.svg"));
+        assert!(std::fs::read_to_string(path).unwrap().contains(&format!("<title>{file}</title>")));
+    }
     assert!(table.status.success(), "{}", text(&table.stderr));
     assert!(text(&table.stdout).contains("week.csv: 2016 samples"));
     assert!(text(&table.stdout).contains('▲'));
@@ -97,4 +106,33 @@ fn what_cannot_be_read_is_named_with_its_place() {
     let none = backtest(directory.path(), &["none.csv"]);
     assert_eq!(none.status.code(), Some(2));
     assert!(text(&none.stderr).contains("could not open none.csv"), "{}", text(&none.stderr));
+}
+
+#[test]
+fn what_cannot_be_meant_is_told_in_one_line() {
+    let directory = TempDir::new().unwrap();
+    week(directory.path());
+    let asked = ["--prometheus", "http://127.0.0.1:1", "--query", "up"];
+    let table: [(&[&str], &[&str], &str); 10] = [
+        (&[], &[], "<FILE|--prometheus <URL>>"),
+        (&[], &["week.csv", "week.csv", "-o", "csv"], "-o csv is for one series"),
+        (&asked, &["week.csv"], "'--prometheus <URL>' cannot be used with '[FILE]...'"),
+        (&asked[..2], &[], "--query <PROMQL>"),
+        (&[], &["week.csv", "--step", "5m"], "--prometheus <URL>"),
+        (&asked, &["--step", "100ms"], "expected at least 1s"),
+        (&asked, &["--start", "-1d", "--end", "-2d"], "is not after the start"),
+        (&asked, &["--start", "yesterday"], "expected a time before now such as -14d, RFC 3339"),
+        (&asked, &["--ca-file", "none.pem"], "could not use none.pem as the authority"),
+        (&asked, &["--bearer-token-file", "none"], "could not use none as the token"),
+    ];
+    for (asked, more, words) in table {
+        let out = backtest(directory.path(), &[asked, more].concat());
+        let told = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{more:?}: {told}");
+        assert!(told.contains(words) && told.lines().count() == 1, "{more:?}: {told}");
+        assert!(out.stdout.is_empty());
+    }
+    let url = backtest(directory.path(), &["--prometheus", "prometheus", "--query", "up"]);
+    assert_eq!(url.status.code(), Some(2));
+    assert!(text(&url.stderr).contains("expected a URL such as http://prometheus:9090"));
 }

@@ -44,6 +44,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("axum", &["exports"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli"]),
+    ("indicatif", &["cli"]),
 ];
 
 /// Rooms that are functions of (state, world, now): no runtime, no I/O.

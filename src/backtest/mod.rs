@@ -10,7 +10,7 @@ use crate::baselines::gauge::{Gauge, Statistic};
 
 pub use crate::baselines::gauge::Judgement;
 pub use picture::{short, svg, terminal};
-pub use read::{ReadError, read};
+pub use read::{ReadError, TIMES, parse_time, read};
 
 /// One sample of a series.
 #[derive(Clone, Debug, PartialEq)]

@@ -44,7 +44,9 @@ fn extra(unknown: &[String]) -> String {
     }
 }
 
-const TIMES: &str = "RFC 3339 (2026-03-01T12:00:00Z), YYYY-MM-DD HH:MM:SS in UTC, or Unix seconds";
+/// How a time may be written.
+pub const TIMES: &str =
+    "RFC 3339 (2026-03-01T12:00:00Z), YYYY-MM-DD HH:MM:SS in UTC, or Unix seconds";
 
 /// Reads all samples in the order of the file. A value may be empty or NaN: nothing is known of it.
 pub fn read(input: impl Read) -> Result<Vec<Sample>, ReadError> {
@@ -70,7 +72,7 @@ pub fn read(input: impl Read) -> Result<Vec<Sample>, ReadError> {
             found: found.to_owned(),
         };
         let (stamp, text) = (&row[at_time], &row[at_value]);
-        let time = time(stamp).ok_or_else(|| wrong("timestamp", TIMES, stamp))?;
+        let time = parse_time(stamp).ok_or_else(|| wrong("timestamp", TIMES, stamp))?;
         let value = if text.is_empty() { Some(f64::NAN) } else { text.parse().ok() };
         let value = value.ok_or_else(|| wrong("value", "a number", text))?;
         samples.push(Sample { time, value, stamp: stamp.to_owned() });
@@ -78,8 +80,9 @@ pub fn read(input: impl Read) -> Result<Vec<Sample>, ReadError> {
     Ok(samples)
 }
 
-/// Seconds since the epoch.
-fn time(text: &str) -> Option<f64> {
+/// A time, written as [`TIMES`] says, in seconds since the epoch.
+#[must_use]
+pub fn parse_time(text: &str) -> Option<f64> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Some(seconds).filter(|s| s.is_finite());
     }

@@ -1,23 +1,30 @@
 //! `kubestrata backtest`: what the generic baseline would have said of past data.
 
+mod past;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::{Args, ValueEnum};
-use serde_json::json;
+use anyhow::{Context, anyhow};
+use clap::{ArgGroup, Args, ValueEnum};
+use serde::Serialize;
 
-use super::{Failure, Outcome, print, say};
-use crate::backtest::{self, Judged};
+use super::{Failure, Global, Outcome, print, say};
+use crate::backtest::{self, Episode, Judged, Judgement, Sample};
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("data").required(true).args(["files", "prometheus"]))]
 pub(super) struct BacktestArgs {
     /// Files with the columns `timestamp,value`: RFC 3339, `YYYY-MM-DD HH:MM:SS` in UTC, or Unix seconds.
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// How it is printed: a picture with its episodes, all of it as JSON, or a row for each sample.
+    #[command(flatten)]
+    past: past::PastArgs,
+    /// How it is printed: a picture with its episodes, all of it as JSON, or, of one series, a row for each sample.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
     /// Also writes a picture of each series into this directory.
@@ -25,7 +32,7 @@ pub(super) struct BacktestArgs {
     svg: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum Format {
     Table,
     Json,
@@ -35,14 +42,33 @@ enum Format {
 /// Width of the picture in the terminal, without its scale.
 const WIDTH: usize = 88;
 
-pub(super) fn run(args: &BacktestArgs) -> Outcome {
-    let judged: Vec<Judged> = (args.files.iter().map(|file| read(file)))
-        .collect::<Result<_, _>>()
-        .map_err(Failure::usage)?;
-    if let Some(directory) = &args.svg {
-        for (file, judged) in args.files.iter().zip(&judged) {
-            draw(directory, file, judged).map_err(Failure::runtime)?;
+/// A series before it is judged.
+struct Unjudged {
+    name: String,
+    samples: Vec<Sample>,
+    /// What a picture of it is called, without its ending.
+    picture: OsString,
+}
+
+pub(super) fn run(args: &BacktestArgs, global: &Global) -> Outcome {
+    let only_one = |count| one_as_csv(args.output, count);
+    let series = if args.past.is_asked() {
+        args.past.ask(global)?
+    } else {
+        only_one(args.files.len())?;
+        let read = args.files.iter().map(|file| read(file));
+        read.collect::<Result<_, _>>().map_err(Failure::usage)?
+    };
+    only_one(series.len())?;
+    let mut taken = BTreeSet::new();
+    let mut judged = Vec::new();
+    for Unjudged { name, samples, picture } in series {
+        let series = backtest::judge(name, samples);
+        if let Some(directory) = &args.svg {
+            let picture = free(&picture, &mut taken);
+            draw(directory, &picture, &series).map_err(Failure::runtime)?;
         }
+        judged.push(series);
     }
     let out = match args.output {
         Format::Table => judged.iter().map(table).collect::<Vec<_>>().join("\n"),
@@ -56,17 +82,38 @@ pub(super) fn run(args: &BacktestArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(file: &Path) -> anyhow::Result<Judged> {
+/// Rows do not say of which series they are.
+fn one_as_csv(output: Format, count: usize) -> Result<(), Failure> {
+    if output == Format::Csv && count > 1 {
+        let why = "-o csv is for one series, whose columns it has; -o json is for several";
+        return Err(Failure::usage(anyhow!("{why}: there are {count}")));
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<Unjudged> {
     let name = file.display().to_string();
     let open = File::open(file).with_context(|| format!("could not open {name}"))?;
     let samples = backtest::read(open).with_context(|| name.clone())?;
-    Ok(backtest::judge(name, samples))
+    let picture = file.file_stem().unwrap_or(file.as_os_str()).to_owned();
+    Ok(Unjudged { name, samples, picture })
 }
 
-fn draw(directory: &Path, file: &Path, judged: &Judged) -> anyhow::Result<()> {
+/// The first of `name`, `name-2`, `name-3` … that nothing else has; there are disks on which case makes no difference.
+fn free(name: &OsString, taken: &mut BTreeSet<OsString>) -> OsString {
+    let (mut free, mut number) = (name.clone(), 1);
+    while !taken.insert(free.to_ascii_lowercase()) {
+        number += 1;
+        free.clone_from(name);
+        free.push(format!("-{number}"));
+    }
+    free
+}
+
+fn draw(directory: &Path, name: &OsString, judged: &Judged) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("could not make the directory {}", directory.display()))?;
-    let mut name = file.file_stem().unwrap_or(file.as_os_str()).to_owned();
+    let mut name = name.clone();
     name.push(".svg");
     let path = directory.join(name);
     std::fs::write(&path, backtest::svg(judged))
@@ -103,24 +150,48 @@ fn table(judged: &Judged) -> String {
     out
 }
 
-fn as_json(judged: &Judged) -> serde_json::Value {
-    let rows = judged.samples.iter().zip(&judged.judgements).map(|(sample, judgement)| {
-        let known = judgement.as_ref();
-        json!({
-            "timestamp": sample.stamp,
-            "value": known.map(|_| sample.value),
-            "expected": known.map(|j| j.expected),
-            "lower": known.and_then(|j| j.band).map(|band| band.0),
-            "upper": known.and_then(|j| j.band).map(|band| band.1),
-            "score": known.map_or(0.0, backtest::Judgement::score),
-            "anomaly": known.is_some_and(backtest::Judgement::is_anomaly),
-        })
-    });
-    let rows: Vec<_> = rows.collect();
-    json!({"name": judged.name, "episodes": judged.episodes(), "samples": rows})
+/// A series as JSON.
+#[derive(Serialize)]
+struct Told<'a> {
+    episodes: Vec<Episode>,
+    name: &'a str,
+    samples: Vec<Row<'a>>,
 }
 
-/// One row for each sample, those of further files after those of the first.
+#[derive(Serialize)]
+struct Row<'a> {
+    anomaly: bool,
+    expected: Option<f64>,
+    lower: Option<f64>,
+    score: f64,
+    timestamp: &'a str,
+    upper: Option<f64>,
+    value: Option<f64>,
+}
+
+fn as_json(judged: &Judged) -> Told<'_> {
+    let rows = judged.samples.iter().zip(&judged.judgements);
+    Told {
+        episodes: judged.episodes(),
+        name: &judged.name,
+        samples: rows.map(|(sample, judgement)| row(sample, judgement.as_ref())).collect(),
+    }
+}
+
+fn row<'a>(sample: &'a Sample, known: Option<&Judgement>) -> Row<'a> {
+    let band = known.and_then(|j| j.band);
+    Row {
+        anomaly: known.is_some_and(Judgement::is_anomaly),
+        expected: known.map(|j| j.expected),
+        lower: band.map(|band| band.0),
+        score: known.map_or(0.0, Judgement::score),
+        timestamp: &sample.stamp,
+        upper: band.map(|band| band.1),
+        value: known.map(|_| sample.value),
+    }
+}
+
+/// One row for each sample.
 fn csv(all: &[Judged]) -> anyhow::Result<String> {
     let mut out = csv::Writer::from_writer(Vec::new());
     out.write_record(["timestamp", "value", "expected", "lower", "upper", "score", "anomaly"])?;
@@ -141,4 +212,16 @@ fn csv(all: &[Judged]) -> anyhow::Result<String> {
         }
     }
     Ok(String::from_utf8(out.into_inner()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_picture_takes_the_name_of_another() {
+        let mut taken = BTreeSet::new();
+        let names = ["a", "a", "a-2", "A", "b"].map(|name| free(&name.into(), &mut taken));
+        assert_eq!(names, ["a", "a-2", "a-2-2", "A-3", "b"]);
+    }
 }

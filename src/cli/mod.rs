@@ -195,7 +195,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Run(args) => run::run(&args, &global),
         Command::Demo(args) => demo::run(&args, &global),
         Command::Evaluate(args) => evaluate::run(&args, &global),
-        Command::Backtest(args) => backtest::run(&args),
+        Command::Backtest(args) => backtest::run(&args, &global),
         Command::Check(args) => check::run(&args, &global),
         Command::Signals(args) => signals::run(&args),
         Command::Config(command) => config::run(&command),

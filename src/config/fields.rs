@@ -473,14 +473,20 @@ fn map(value: &Value) -> Result<Vec<(String, String)>, String> {
 }
 
 fn url(value: &Value) -> Result<Option<String>, String> {
-    let url = text(value)?;
-    if !url.is_empty() {
-        let parsed: http::Uri = url.parse().map_err(|_| String::new())?;
-        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none() {
-            return Err(String::new());
-        }
+    match text(value)? {
+        url if url.is_empty() => Ok(None),
+        url => check_url(&url).map(|()| Some(url)).map_err(|_| String::new()),
     }
-    Ok(Some(url).filter(|u| !u.is_empty()))
+}
+
+/// Whether this is a URL that can be asked; the error says what was expected.
+pub fn check_url(text: &str) -> Result<(), String> {
+    let askable =
+        |url: http::Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    match text.parse().is_ok_and(askable) {
+        true => Ok(()),
+        false => Err("expected a URL such as http://prometheus:9090".to_owned()),
+    }
 }
 
 fn path(value: &Value) -> Result<Option<PathBuf>, String> {

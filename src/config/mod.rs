@@ -10,6 +10,7 @@ mod settings;
 mod yaml;
 
 pub use duration::{format_duration, parse_duration};
+pub use fields::check_url;
 pub use fields::{FIELDS, Field, Value};
 pub use file::{Config, ConfigError, Mistake};
 pub use reference::{effective_yaml, reference_markdown};

@@ -47,12 +47,50 @@ impl Prometheus {
 
     /// Starts one on this port with a configuration of the test's own.
     pub async fn start_configured(port: u16, config: &Value) -> Self {
-        let directory = tempfile::Builder::new().prefix("kubestrata-prometheus-").tempdir();
-        let directory = directory.unwrap_or_else(|error| panic!("no temporary directory: {error}"));
+        let directory = directory();
         configure(directory.path(), &config.to_string());
         let mut this = Self { program: program(directory.path(), port), port, directory };
         this.wait_ready().await;
         this
+    }
+
+    /// Starts one that scrapes nothing and remembers these samples, an exposition in OpenMetrics with timestamps.
+    pub async fn start_remembering(openmetrics: &str) -> Self {
+        let directory = directory();
+        remember(directory.path(), openmetrics);
+        configure(directory.path(), "{}");
+        let port = super::free_port();
+        let mut this = Self { program: program(directory.path(), port), port, directory };
+        this.wait_ready().await;
+        this
+    }
+
+    /// Starts one that remembers too, behind TLS with this certificate and key; it lets in only `me` with the password
+    /// `let-me-in`. Gives the URL without them.
+    pub async fn start_guarded(openmetrics: &str, cert: &Path, key: &Path) -> (Self, String) {
+        // bcrypt of `let-me-in`, made by crypt(3).
+        let hash = "$2b$04$abcdefghijklmnopqrstuudxA/1BY5FxPYA69jUrJOJFmTyoe9T1a";
+        let guard = json!({
+            "tls_server_config": {"cert_file": cert, "key_file": key},
+            "basic_auth_users": {"me": hash},
+        });
+        let directory = directory();
+        remember(directory.path(), openmetrics);
+        configure(directory.path(), "{}");
+        let file = directory.path().join("web.yml");
+        std::fs::write(&file, guard.to_string())
+            .unwrap_or_else(|error| panic!("could not write {}: {error}", file.display()));
+        let port = super::free_port();
+        let mut command = command(directory.path(), port);
+        command.arg("--web.config.file").arg(file);
+        let program = Program::start(&mut command, &directory.path().join("log"));
+        let mut this = Self { program, port, directory };
+        super::eventually(Duration::from_secs(30), "Prometheus listens", async || {
+            this.program.assert_running();
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await
+        })
+        .await;
+        (this, format!("https://127.0.0.1:{port}"))
     }
 
     /// Writes another configuration and has it read; the error is what Prometheus says of it.
@@ -156,13 +194,32 @@ fn configure(directory: &Path, config: &str) {
         .unwrap_or_else(|error| panic!("could not write {}: {error}", file.display()));
 }
 
+fn directory() -> TempDir {
+    let directory = tempfile::Builder::new().prefix("kubestrata-prometheus-").tempdir();
+    directory.unwrap_or_else(|error| panic!("no temporary directory: {error}"))
+}
+
+/// Writes samples of the past as blocks into the data of the Prometheus that is started there.
+fn remember(directory: &Path, openmetrics: &str) {
+    let file = directory.join("past.txt");
+    std::fs::write(&file, openmetrics)
+        .unwrap_or_else(|error| panic!("could not write {}: {error}", file.display()));
+    let mut promtool = Command::new(super::bin("promtool"));
+    promtool.args(["tsdb", "create-blocks-from", "--quiet", "openmetrics"]);
+    super::run(promtool.arg(file).arg(directory.join("data")));
+}
+
 fn program(directory: &Path, port: u16) -> Program {
+    Program::start(&mut command(directory, port), &directory.join("log"))
+}
+
+fn command(directory: &Path, port: u16) -> Command {
     let mut command = Command::new(super::bin("prometheus"));
     command.arg("--config.file").arg(directory.join("prometheus.yml"));
     command.arg("--storage.tsdb.path").arg(directory.join("data"));
     command.args(["--web.listen-address", &format!("127.0.0.1:{port}"), "--log.level=warn"]);
     command.args(["--web.enable-lifecycle", "--rules.alert.resend-delay=1s"]);
-    Program::start(&mut command, &directory.join("log"))
+    command
 }
 
 fn sample(labels: &Value, pair: &Value) -> Result<Sample> {
