@@ -61,6 +61,8 @@ impl Voice {
             }
         };
         tokio::select! {
+            // In this order, so that it is no matter of luck.
+            biased;
             changed = seat.turn.changed() => if changed.is_err() {
                 pending::<()>().await;
             },

@@ -1,6 +1,7 @@
 //! How does it all go together? One cluster with several API servers, two daemons in trouble, one that has none, and
 //! one that comes when all trouble is over; and what a flood and a collector that is away do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use kube::Client;
 use kubestrata::clock::Clock;
 use kubestrata::config::Settings;
 use kubestrata::evaluate::{self, START};
+use kubestrata::pipeline::Pipeline;
 use kubestrata::sim::{Cluster, Trouble};
 use kubestrata::sources::KubeletAccess;
 use tokio::time::{Instant, sleep_until};
@@ -111,11 +113,12 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
         settle(replica, life).await;
         broken.extend(truth::of_cluster(&client(CALM), replica, life).await);
     }
+    let says = single_look(&life_calm, settings, calm.book.last);
     let dropped_events = life_calm.ticker.look().myself.dropped_events;
     let [a, b, calm, fresh] = [a, b, calm, fresh].map(|replica| replica.book);
     for (book, troubles) in [&a, &b].into_iter().zip(&plan.troubles) {
         let unnoticed: Vec<_> = troubles.iter().map(unnoticed).collect();
-        broken.extend(truth::of_findings(book, &calm, &fresh));
+        broken.extend(truth::of_findings(book, &calm, &fresh, &says));
         broken.extend(truth::of_story(book, &calm, &unnoticed));
         broken.extend(truth::of_totals(book, &calm));
     }
@@ -147,6 +150,13 @@ fn unnoticed(planned: &Planned) -> (Timestamp, Timestamp) {
         _ => planned.until.min(planned.from + Duration::from_secs(45)),
     };
     (time(planned.from), time(until))
+}
+
+/// What a look without a past tells of the cluster, and since when.
+fn single_look(life: &Life, settings: &Settings, now: Timestamp) -> BTreeMap<String, Timestamp> {
+    let mut pipeline = Pipeline::for_single_look(settings.clone());
+    let report = pipeline.step(life.ticker.reader().world(), now);
+    report.findings.into_iter().map(|f| (f.id, f.since)).collect()
 }
 
 /// Lets a daemon take in what has been sent to it, and look.

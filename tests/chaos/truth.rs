@@ -20,11 +20,22 @@ use super::replica::{Life, Replica};
 /// Signals about what a daemon itself can see of the cluster.
 const OWN_SIGHT: &[&str] = &["observability_kubestrata_blind"];
 
-/// Totals of what Events report about pods.
-const OF_EVENTS: &[&str] = &["compute_probe_failures_total", "networking_sandbox_failures_total"];
+/// Totals of what is reported about pods, by Events and by kubelets.
+const OF_REPORTS: &[&str] = &[
+    "compute_failed_probes_total",
+    "compute_probe_failures_total",
+    "compute_probes_total",
+    "networking_sandbox_failures_total",
+];
+
+/// Totals of which an object of another kind says whether they count: a pod leaves a node in maintenance, or is put out.
+const BY_OTHERS: &[&str] = &["compute_evictions_total"];
 
 /// By how much two daemons may differ in when they tell something: a tick, what clocks are off, and a moment.
 const APART: SignedDuration = SignedDuration::from_mins(1);
+
+/// How long after its trouble a daemon may see nothing yet: its last wait before it tries again, and a list.
+const COME_BACK: SignedDuration = SignedDuration::from_mins(3);
 
 /// How far back a daemon may still see what has changed since: [the last state is worth reading](five minutes) when
 /// the API server does not answer, and its own way to find that out and to come back.
@@ -104,15 +115,29 @@ fn alternates(book: &Book, finding: &Finding) -> bool {
     book.open.values().any(same) || book.story.iter().filter(lately).any(|t| same(&t.finding))
 }
 
-/// In the end the same is open, under the same ids, and since when the objects themselves say it.
-pub fn of_findings(book: &Book, calm: &Book, fresh: &Book) -> Vec<String> {
+/// Whether it was told in the last moment only: another's next tick, by its own clock, is still to come.
+fn is_new(book: &Book, id: &str) -> bool {
+    let mut opened = book.story.iter().filter(|t| t.opened && t.finding.id == id);
+    opened.next_back().is_some_and(|told| later(told.at, APART) > book.last)
+}
+
+/// In the end the same is open, under the same ids, and since when the objects themselves say it. `says` is what a single
+/// look at the cluster would tell, and since when.
+pub fn of_findings(
+    book: &Book,
+    calm: &Book,
+    fresh: &Book,
+    says: &BTreeMap<String, Timestamp>,
+) -> Vec<String> {
     let mut broken = Vec::new();
     let ids: BTreeSet<_> = book.open.keys().chain(calm.open.keys()).collect();
     for id in ids {
         match (book.open.get(id), calm.open.get(id)) {
             (Some(f), None) | (None, Some(f)) if OWN_SIGHT.contains(&f.signal.as_str()) => {}
-            (Some(f), None) if alternates(calm, f) => {}
-            (None, Some(f)) if alternates(book, f) => {}
+            (Some(f), None) if alternates(calm, f) || is_new(book, id) => {}
+            (None, Some(f)) if alternates(book, f) || is_new(calm, id) => {}
+            // It was over for a moment, which not everybody has seen.
+            (None, Some(f)) if says.get(id).is_none_or(|since| *since > f.since) => {}
             (Some(f), None) => broken.push(format!(
                 "{} still tells {id} {} since {}: {}",
                 book.name, f.signal, f.since, f.message
@@ -132,9 +157,8 @@ pub fn of_findings(book: &Book, calm: &Book, fresh: &Book) -> Vec<String> {
                 // That it was over for a while, not everybody has seen.
                 let before = calm.story.iter().filter(|t| t.finding.id == *id);
                 let earliest = before.map(|t| t.finding.since).chain([c.since]).min();
-                let off = APART;
                 if earliest.is_some_and(|earliest| f.since < earliest - BEHIND)
-                    || (latest != Timestamp::MAX && f.since > latest + off)
+                    || (latest != Timestamp::MAX && f.since > latest + COME_BACK)
                 {
                     broken.push(format!(
                         "{} tells {id} {} since {}, not from {} to {latest}: {}",
@@ -221,10 +245,10 @@ pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
 pub fn of_totals(book: &Book, calm: &Book) -> Vec<String> {
     let (counted, truth) = (book.sums(|_| true), calm.sums(|_| true));
     let mut broken = Vec::new();
-    for (signal, total) in counted {
+    for (signal, total) in counted.into_iter().filter(|(s, _)| !BY_OTHERS.contains(&s.as_str())) {
         let most = truth.get(&signal).copied().unwrap_or(0);
         // Who hears late that a pod is gone counts what is still reported of it.
-        let most = if OF_EVENTS.contains(&signal.as_str()) { most + most / 50 + 5 } else { most };
+        let most = if OF_REPORTS.contains(&signal.as_str()) { most + most / 10 + 5 } else { most };
         if total > most {
             broken.push(format!("{} counted {total} of {most} {signal}", book.name));
         }

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::exports::prometheus::OtlpFigures;
 use crate::model::term::Term;
+use crate::model::text::stable_hash;
 
 /// Events in one request.
 const BATCH: usize = 256;
@@ -129,7 +130,7 @@ impl Queue {
                     if !std::mem::replace(&mut away, true) {
                         warn!(%error, "the collector does not take events, they wait");
                     }
-                    tokio::time::sleep(jittered(wait)).await;
+                    tokio::time::sleep(jittered(wait, first)).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
@@ -263,11 +264,11 @@ fn is_refusal(error: &OTelSdkError) -> bool {
     .any(|refusal| words.contains(refusal))
 }
 
-/// Between half and all of a wait, so that many senders do not come back at once.
-fn jittered(wait: Duration) -> Duration {
-    use std::hash::{BuildHasher, Hasher};
-    let random = std::hash::RandomState::new().build_hasher().finish();
-    wait.mul_f64(0.5 + (random % 1000) as f64 / 2000.0)
+/// Between half and all of a wait, so that many senders do not come back at once; by what waits rather than by chance: in
+/// virtual time the same run waits as long.
+fn jittered(wait: Duration, first: u64) -> Duration {
+    let mixed = stable_hash([&first.to_le_bytes()[..], &wait.as_millis().to_le_bytes()]);
+    wait.mul_f64(0.5 + (mixed % 1000) as f64 / 2000.0)
 }
 
 #[cfg(test)]

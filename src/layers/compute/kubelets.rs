@@ -114,7 +114,7 @@ mod tests {
         let world = world([Object::Pod(Box::new(seen))]);
         let mut tallies = Tallies::default();
         tallies.synced(Kind::KubeletMetrics, std::iter::empty());
-        let mut see = |value: f64, tallies: &mut Tallies| {
+        let see = |value: f64, tallies: &mut Tallies| {
             let object = Object::Scrape(Box::new(told(&[("web-1", value), ("gone", value)])));
             let o = Observation { world: &world, object: &object, now: ago(0) };
             observe(&o, kubelet(&object).unwrap(), tallies);

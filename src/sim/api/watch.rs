@@ -165,6 +165,7 @@ impl Watch {
             self.look_again();
             // When the cluster is gone, so is its API server.
             tokio::select! {
+                biased;
                 beat = self.ticks.changed() => beat.ok()?,
                 beat = self.writes.changed() => beat.ok()?,
             }
