@@ -161,6 +161,7 @@ impl Level {
             samples: (history / self.stride.max(at.tick()).max(1)) as u64,
             history: jiff::SignedDuration::from_secs(history),
             window: None,
+            runs_out: None,
             mature: history >= at.warm_up,
             baseline: "median_mad",
         })

@@ -3,7 +3,9 @@
 //! Each series has a past of its own, judged before it learns: what is expected of a tick depends on earlier ticks
 //! alone. A series that stays as it is costs a comparison.
 
+mod durations;
 pub mod gauge;
+mod growth;
 mod level;
 mod rate;
 mod tails;
@@ -17,9 +19,13 @@ use crate::config::BaselineSettings;
 use crate::model::expectation::Expectation;
 use crate::model::reading::{Labels, Reading, SeriesKey};
 use crate::model::record::Time;
-use crate::model::signal::{Profile, Signal, Unit};
+use crate::model::report;
+use crate::model::signal::{Profile, Read, Signal, Unit};
+use crate::model::tally::Histogram;
 use crate::model::text::Text;
 
+use durations::Durations;
+use growth::Growth;
 use level::{Level, Sample};
 use rate::Rate;
 
@@ -58,7 +64,16 @@ struct Series {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Past {
     Level(Level),
+    Filling(Level, Growth),
     Rate(Rate),
+    Durations(Durations),
+}
+
+/// What there is to see of a series at a tick.
+#[derive(Clone, Copy, Debug)]
+enum Seen<'a> {
+    Value(f64, Option<u64>),
+    Durations(&'a Histogram),
 }
 
 /// The circumstances of a tick.
@@ -132,14 +147,34 @@ impl Baselines {
 }
 
 impl Tick<'_> {
-    /// Judges the readings of a signal, which come in the order of their labels, then learns them.
+    /// Judges the series of a signal, which come in the order of their labels, then learns them.
     ///
     /// An expectation comes back for what is surprising (p < 0.05), for each series that is `watched` (in an open
     /// anomaly), and for a series without labels, for it is about the whole cluster.
     pub fn judge(
         &mut self,
         signal: &Signal,
-        readings: &[Reading],
+        series: &report::Series,
+        watched: impl Fn(&SeriesKey) -> bool,
+    ) -> Vec<(SeriesKey, Expectation)> {
+        match series {
+            report::Series::Absent { .. } => Vec::new(),
+            report::Series::Values(readings) => {
+                let finite = readings.iter().filter(|r| r.value.is_finite());
+                let seen = |r: &Reading| Seen::Value(r.value, r.population);
+                self.judge_all(signal, finite.map(|r| (&r.labels, seen(r))), watched)
+            }
+            report::Series::Histograms(all) => {
+                let seen = all.iter().map(|(labels, held)| (labels, Seen::Durations(held)));
+                self.judge_all(signal, seen, watched)
+            }
+        }
+    }
+
+    fn judge_all<'a>(
+        &mut self,
+        signal: &Signal,
+        all: impl Iterator<Item = (&'a Labels, Seen<'a>)>,
         watched: impl Fn(&SeriesKey) -> bool,
     ) -> Vec<(SeriesKey, Expectation)> {
         let (at, now) = (self.at, self.at.now.as_second());
@@ -159,18 +194,18 @@ impl Tick<'_> {
         };
         let (mut found, mut born, mut left_out) = (Vec::new(), Vec::new(), 0);
         let mut known = of_signal.series.iter_mut().peekable();
-        for reading in readings.iter().filter(|r| r.value.is_finite()) {
-            let same = |series: &&mut Series| series.labels == reading.labels;
-            while let Some(series) = known.next_if(|s| !same(s) && s.labels < reading.labels) {
+        for (labels, seen) in all {
+            let same = |series: &&mut Series| series.labels == *labels;
+            while let Some(series) = known.next_if(|s| !same(s) && s.labels < *labels) {
                 found.extend(at.absent(series));
             }
             if let Some(series) = known.next_if(same) {
-                found.extend(at.present(series, reading));
+                found.extend(at.present(series, seen));
             } else if self.held >= limit {
                 left_out += 1;
-            } else if let Some(mut series) = at.born(reading) {
+            } else if let Some(mut series) = at.born(labels, seen) {
                 self.held += 1;
-                found.extend(at.present(&mut series, reading));
+                found.extend(at.present(&mut series, seen));
                 born.push(series);
             }
         }
@@ -203,28 +238,39 @@ struct Judge<'a, W> {
 
 impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
     /// A series that has not been seen before; `None` where it is not to be judged.
-    fn born(&self, reading: &Reading) -> Option<Series> {
-        let past = match (self.signal.profile, self.born_at_zero) {
-            (Profile::None, _) => return None,
-            (Profile::Level { .. }, _) => Past::Level(Level::new(phase(&reading.labels))),
-            (Profile::Rate | Profile::Flood { .. }, Some(since)) => {
-                Past::Rate(Rate::new(0.0, since))
+    fn born(&self, labels: &Labels, seen: Seen<'_>) -> Option<Series> {
+        let now = self.moment.now;
+        let past = match (self.signal.profile, seen) {
+            (Profile::Level { .. }, Seen::Value(..)) => Past::Level(Level::new(phase(labels))),
+            (Profile::Filling { .. }, Seen::Value(..)) => {
+                Past::Filling(Level::new(phase(labels)), Growth::new(now))
             }
-            (Profile::Rate | Profile::Flood { .. }, None) => {
-                Past::Rate(Rate::new(reading.value, self.moment.now))
+            (Profile::Rate | Profile::Flood { .. }, Seen::Value(value, _)) => {
+                let stood = self.born_at_zero.map_or((value, now), |since| (0.0, since));
+                Past::Rate(Rate::new(stood.0, stood.1))
             }
+            (Profile::Durations, Seen::Durations(held)) => {
+                Past::Durations(Durations::new(held, self.born_at_zero, now))
+            }
+            _ => return None,
         };
-        Some(Series { labels: reading.labels.clone(), past, absent_since: None })
+        Some(Series { labels: labels.clone(), past, absent_since: None })
     }
 
-    fn present(&self, series: &mut Series, reading: &Reading) -> Option<(SeriesKey, Expectation)> {
+    fn present(&self, series: &mut Series, seen: Seen<'_>) -> Option<(SeriesKey, Expectation)> {
         series.absent_since = None;
-        let level = matches!(self.signal.profile, Profile::Level { .. });
-        if level != matches!(series.past, Past::Level(_)) {
+        let fits = match (self.signal.profile, &series.past) {
+            (Profile::Level { .. }, Past::Level(_))
+            | (Profile::Filling { .. }, Past::Filling(..)) => true,
+            (Profile::Durations, Past::Durations(_)) => true,
+            (profile, Past::Rate(_)) => profile.is_rate(),
+            _ => false,
+        };
+        if !fits {
             // Another version declared the signal otherwise: its past is of no use.
-            *series = self.born(reading)?;
+            *series = self.born(&series.labels, seen)?;
         }
-        self.judge(series, reading.value, reading.population)
+        self.judge(series, Some(seen))
     }
 
     /// No series is no object in that state, and no further event; of other values it says nothing.
@@ -233,23 +279,34 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         match &series.past {
             Past::Rate(rate) => {
                 let total = rate.total();
-                self.judge(series, total, None)
+                self.judge(series, Some(Seen::Value(total, None)))
             }
-            Past::Level(_) if self.signal.unit == Unit::Count => self.judge(series, 0.0, None),
-            Past::Level(_) => None,
+            Past::Level(_) if self.signal.unit == Unit::Count => {
+                self.judge(series, Some(Seen::Value(0.0, None)))
+            }
+            Past::Durations(_) => self.judge(series, None),
+            Past::Level(_) | Past::Filling(..) => None,
         }
     }
 
     fn judge(
         &self,
         series: &mut Series,
-        value: f64,
-        population: Option<u64>,
+        seen: Option<Seen<'_>>,
     ) -> Option<(SeriesKey, Expectation)> {
         let of_cluster = series.labels.is_empty();
-        let (quiet, suspect) = match &series.past {
-            Past::Level(level) => (level.is_quiet(value), level.is_suspect()),
-            Past::Rate(rate) => (rate.is_quiet(value), rate.is_suspect()),
+        let suspect = match &series.past {
+            Past::Level(level) => level.is_suspect(),
+            Past::Filling(level, growth) => level.is_suspect() || growth.is_suspect(),
+            Past::Rate(rate) => rate.is_suspect(),
+            Past::Durations(durations) => durations.is_suspect(),
+        };
+        let quiet = match (&series.past, seen) {
+            (Past::Level(level), Some(Seen::Value(value, _))) => level.is_quiet(value),
+            (Past::Rate(rate), Some(Seen::Value(value, _))) => rate.is_quiet(value),
+            (Past::Durations(held), Some(Seen::Durations(seen))) => held.is_quiet(Some(seen)),
+            (Past::Durations(held), _) => held.is_quiet(None),
+            _ => false,
         };
         if quiet && !of_cluster {
             return None;
@@ -257,21 +314,60 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         let key = || SeriesKey { signal: self.name.clone(), labels: series.labels.clone() };
         let open = suspect && (self.watched)(&key());
         let wanted = open || of_cluster;
-        let (at, settled) = (&self.moment, self.settled);
-        let expectation = match (&mut series.past, self.signal.profile) {
-            (Past::Level(level), Profile::Level { bad, floor }) => {
-                level.step(Sample { value, population, bad, floor, wanted }, at, settled, open)
-            }
-            (Past::Rate(rate), Profile::Rate) => rate.step(value, at, settled, open, wanted),
-            (Past::Rate(rate), Profile::Flood { least }) => {
-                let unsurprising = |e: Expectation| Expectation { p_value: 1.0, ..e };
-                let judged = rate.step(value, at, settled, open, wanted);
-                judged.map(|e| if is_flood(&e, least) { e } else { unsurprising(e) })
-            }
-            _ => None,
-        }?;
+        let expectation = self.step(&mut series.past, seen, open, wanted)?;
         (wanted || expectation.p_value < TOLD).then(|| (key(), expectation))
     }
+
+    fn step(
+        &self,
+        past: &mut Past,
+        seen: Option<Seen<'_>>,
+        open: bool,
+        wanted: bool,
+    ) -> Option<Expectation> {
+        let (at, settled, profile) = (&self.moment, self.settled, self.signal.profile);
+        let sample = |value, population| {
+            let (bad, floor) = profile.level()?;
+            Some(Sample { value, population, bad, floor, wanted })
+        };
+        match (past, seen) {
+            (Past::Level(level), Some(Seen::Value(value, population))) => {
+                level.step(sample(value, population)?, at, settled, open)
+            }
+            (Past::Filling(level, growth), Some(Seen::Value(value, population))) => {
+                let level = level.step(sample(value, population)?, at, settled, open);
+                let growth = growth.step(value, at, open);
+                rarest(level, growth.map(|g| Expectation { mature: g.mature && settled, ..g }))
+            }
+            (Past::Rate(rate), Some(Seen::Value(value, _))) => {
+                let judged = rate.step(value, at, settled, open, wanted)?;
+                let small =
+                    matches!(profile, Profile::Flood { least } if !is_flood(&judged, least));
+                Some(if small { Expectation { p_value: 1.0, ..judged } } else { judged })
+            }
+            (Past::Durations(held), seen) => {
+                let Read::Histogram(bounds) = self.signal.read else { return None };
+                let seen = match seen {
+                    Some(Seen::Durations(seen)) => Some(seen),
+                    _ => None,
+                };
+                held.step(seen, bounds, at, (settled, open, wanted))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The more surprising of two judgements of the same value, which is twice as likely to be so (Bonferroni).
+fn rarest(a: Option<Expectation>, b: Option<Expectation>) -> Option<Expectation> {
+    let (a, b) = match (a, b) {
+        (Some(a), Some(b)) => (a, b),
+        (one, other) => {
+            return one.or(other).map(|e| Expectation { p_value: (2.0 * e.p_value).min(1.0), ..e });
+        }
+    };
+    let rarer = if b.p_value < a.p_value { b } else { a };
+    Some(Expectation { p_value: (2.0 * rarer.p_value).min(1.0), ..rarer })
 }
 
 /// Whether an increase is at least so much in ten minutes.
@@ -358,7 +454,8 @@ mod tests {
                 limit: self.limit,
             };
             self.tick += 1;
-            let found = self.baselines.tick(at).judge(self.signal, &readings, |_| false);
+            let series = report::Series::Values(readings);
+            let found = self.baselines.tick(at).judge(self.signal, &series, |_| false);
             let name = |key: SeriesKey| key.labels.iter().collect::<Vec<_>>().join(",");
             found.into_iter().map(|(key, e)| (name(key), e)).collect()
         }
@@ -376,7 +473,7 @@ mod tests {
         bench.ticks(500, &[]);
         let found = bench.tick(&[("shop", 8.0)]);
         assert_eq!(found.len(), 1);
-        assert!(found[0].1.p_value < 1e-9 && found[0].1.mature, "{found:?}");
+        assert!(found[0].1.p_value < 2e-9 && found[0].1.mature, "{found:?}");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! With n events in t seconds and Jeffreys' prior the rate is Gamma(n + ½, t), and the count in w seconds is negative
 //! binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.6). Events that come in clusters make its variance
 //! larger by their dispersion: variance over mean of the past's counts, block by block (quasi-likelihood; McCullagh &
-//! Nelder, Generalized Linear Models, 2nd ed., §6.2.3). Two windows are judged and the smaller p-value is doubled
-//! (Bonferroni).
+//! Nelder, Generalized Linear Models, 2nd ed., §6.2.3). Three windows are judged and the smallest p-value is tripled
+//! (Bonferroni). The longest sees what rises slowly: it counts only what has come since the last hour of silence.
 //!
 //! It is wrong for rates with a season, and for the first cluster of events that come in clusters by nature.
 
@@ -18,15 +18,18 @@ use super::{Moment, TOLD};
 use crate::model::expectation::Expectation;
 
 /// The windows over which an increase is judged, in seconds.
-const WINDOWS: [i64; 2] = [600, 3600];
+const WINDOWS: [i64; 3] = [600, HOUR, LONG];
+const HOUR: i64 = 3600;
+const LONG: i64 = 6 * HOUR;
 
-/// The last hour's increases are kept by the minute.
+/// The last hour's increases are kept by the minute, those of the hours that the longest window adds by ten.
 const SLOT: i64 = 60;
+const WIDE: i64 = 600;
 
 /// How many buckets hold the increases before that.
 const BUCKETS: i64 = 144;
 
-/// Fewer blocks than this say nothing about their variance.
+/// Fewer blocks than this say nothing about their variance. The longest window is judged from as many hours on.
 const BLOCKS: i64 = 12;
 
 /// No more than this share of windows is above the band.
@@ -40,6 +43,8 @@ pub(super) struct Rate {
     since: i64,
     /// Increases of the last hour that are not zero, by the begin of their slot.
     recent: VecDeque<(i64, u64)>,
+    /// Those of the hours before that, up to the longest window.
+    late: VecDeque<(i64, u64)>,
     /// Those before, by the begin of their bucket.
     past: VecDeque<(i64, u64)>,
     /// Since when the past stands still, because an anomaly is open.
@@ -57,6 +62,7 @@ impl Rate {
             total,
             since,
             recent: VecDeque::new(),
+            late: VecDeque::new(),
             past: VecDeque::new(),
             stopped: None,
             adopted: false,
@@ -71,7 +77,7 @@ impl Rate {
 
     /// Whether nothing has happened for as long as is judged, nor now.
     pub(super) fn is_quiet(&self, total: f64) -> bool {
-        self.total == total && self.recent.is_empty() && !self.is_suspect()
+        self.total == total && self.recent.is_empty() && self.late.is_empty() && !self.is_suspect()
     }
 
     /// Whether an anomaly may be open.
@@ -118,15 +124,17 @@ impl Rate {
         }
     }
 
-    /// Moves what is older than the last hour to the past, and forgets what is older than the window.
+    /// Moves what is older than the last hour on, what is older than the longest window to the past, and forgets what is
+    /// older than what is kept.
     fn age(&mut self, at: &Moment) {
+        while let Some((slot, n)) = self.recent.pop_front_if(|s| s.0 < at.now - HOUR) {
+            put(&mut self.late, (slot, n), WIDE);
+        }
         let width = (at.window / BUCKETS).max(WINDOWS[0]);
         let learned = self.learned_until(at.now);
-        while let Some((slot, n)) = self.recent.pop_front_if(|s| s.0 < at.now - WINDOWS[1]) {
-            match self.past.back_mut() {
-                _ if slot >= learned => {}
-                Some((begin, sum)) if slot - *begin < width => *sum = sum.saturating_add(n),
-                _ => self.past.push_back((slot, n)),
+        while let Some((slot, n)) = self.late.pop_front_if(|s| s.0 < at.now - LONG) {
+            if slot < learned {
+                put(&mut self.past, (slot, n), width);
             }
         }
         let horizon = self.stopped.unwrap_or(at.now) - at.window;
@@ -144,10 +152,14 @@ impl Rate {
         let begin = at.now - window;
         let end = begin.min(self.learned_until(at.now));
         let exposure = (end - self.since) as f64;
-        if exposure <= 0.0 {
+        let too_young = window == LONG && end - self.since < BLOCKS * HOUR;
+        if exposure <= 0.0 || too_young || (window == LONG && self.recent.is_empty()) {
             return None;
         }
-        let observed = sum(self.recent.iter().filter(|slot| slot.0 >= begin));
+        let observed = match window {
+            LONG => self.run(),
+            _ => sum(self.recent.iter().filter(|slot| slot.0 >= begin)),
+        };
         let n = sum(self.before(end));
         // The share of the past that the window is, and so the uncertainty of the rate.
         let ratio = window as f64 / exposure;
@@ -166,18 +178,37 @@ impl Rate {
             samples: n,
             history: SignedDuration::from_secs(history),
             window: Some(SignedDuration::from_secs(window)),
+            runs_out: None,
             mature: history >= at.warm_up,
             baseline: "gamma_poisson",
         })
     }
 
-    /// What was added before `end`.
-    fn before(&self, end: i64) -> impl Iterator<Item = &(i64, u64)> {
-        self.past.iter().chain(self.recent.iter().filter(move |slot| slot.0 < end))
+    /// What was added since it last was silent for an hour: what is over counts no more when something else begins.
+    fn run(&self) -> u64 {
+        let (mut sum, mut last) = (0_u64, None);
+        for (slot, n) in self.late.iter().chain(&self.recent).rev() {
+            if last.is_some_and(|last| last - *slot > HOUR) {
+                break;
+            }
+            (sum, last) = (sum.saturating_add(*n), Some(*slot));
+        }
+        sum
     }
 
-    /// Variance over mean of the counts in blocks as long as the judged window; 1 for a Poisson count, and no less.
+    /// What was added before `end`.
+    fn before(&self, end: i64) -> impl Iterator<Item = &(i64, u64)> {
+        let of_late = self.late.iter().chain(&self.recent);
+        self.past.iter().chain(of_late.filter(move |slot| slot.0 < end))
+    }
+
+    /// Variance over mean of the counts in blocks as long as the judged window; 1 for a Poisson count, and no less. Of the
+    /// longest window there are few blocks: its hours are taken to rise and fall together.
     fn dispersion(&self, judged: i64, end: i64, window: i64) -> f64 {
+        if judged == LONG {
+            let hours = (LONG / HOUR) as f64;
+            return 1.0 + hours * (self.dispersion(HOUR, end, window) - 1.0);
+        }
         let length = judged.max(window / BUCKETS);
         let blocks = (end - self.since) / length;
         if blocks < BLOCKS {
@@ -213,11 +244,22 @@ impl Rate {
     }
 
     fn resume(&mut self, now: i64) {
+        let learned = self.learned_until(now);
         let Some(stopped) = self.stopped.take() else { return };
         self.since += now - stopped;
-        for bucket in &mut self.past {
+        // What the anomaly was made of is never learned.
+        self.late.retain(|slot| slot.0 < learned);
+        for bucket in self.past.iter_mut().chain(&mut self.late) {
             bucket.0 += now - stopped;
         }
+    }
+}
+
+/// Adds an increase to the last bucket of this width, or begins another.
+fn put(buckets: &mut VecDeque<(i64, u64)>, (slot, n): (i64, u64), width: i64) {
+    match buckets.back_mut() {
+        Some((begin, sum)) if slot - *begin < width => *sum = sum.saturating_add(n),
+        _ => buckets.push_back((slot, n)),
     }
 }
 
@@ -297,6 +339,34 @@ mod tests {
         let judged = judged.unwrap();
         assert_eq!(judged.window, Some(SignedDuration::from_hours(1)));
         assert!(judged.p_value < 1e-5, "{judged:?}");
+    }
+
+    #[test]
+    fn what_rises_slowly_is_seen_over_hours_and_is_over_an_hour_after_its_last() {
+        // Nothing for twenty hours, then once in forty minutes.
+        let creeping = |tick: i64| u64::from(tick > 4800 && tick % 160 == 0);
+        let (mut rate, judged) = lived(4800 + 5 * 240, creeping);
+        let judged = judged.unwrap();
+        assert_eq!(judged.window, Some(SignedDuration::from_hours(6)));
+        assert!(judged.p_value < 1e-4, "{judged:?}");
+        let total = rate.total();
+        let mut last = None;
+        for tick in 6001..6001 + 245 {
+            last = rate.step(total, &at(tick), true, true, true);
+        }
+        assert!(last.unwrap().p_value > 1e-3, "an hour without any");
+    }
+
+    #[test]
+    fn a_working_day_after_a_night_is_no_slow_rise() {
+        // In the busy hours, of which there are eight a day, three times as many as else.
+        let working = |tick: i64| {
+            let busy = (tick / 240) % 24 >= 16;
+            u64::from(tick % if busy { 40 } else { 120 } == 0)
+        };
+        let judged = (3600..11_520).step_by(60).map(|ticks| lived(ticks, working).1.unwrap());
+        let least = judged.min_by(|a, b| a.p_value.total_cmp(&b.p_value)).unwrap();
+        assert!(least.p_value > 1e-6, "{least:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! Arguments that make no sense are no evidence: 1.
 
 use statrs::distribution::{ContinuousCDF, DiscreteCDF, Normal, Poisson, StudentsT};
-use statrs::function::beta::checked_beta_reg;
+use statrs::function::beta::{checked_beta_reg, ln_beta};
 
 /// Both shapes above this, within [`CENTRE`] of the mean: the library has not converged.
 const SHAPES: f64 = 1e4;
@@ -76,6 +76,28 @@ pub(super) fn share_upper(k: u64, n: u64, share: f64) -> f64 {
         }
     }
     incomplete_beta(hits, misses, share)
+}
+
+/// P(X ≥ k) for the number of hits among `n` where `hits` among `looks` were hit before (beta-binomial with Jeffreys'
+/// prior). Numbers too large to sum up are taken as a binomial with the past's share, which is then known well.
+pub(super) fn mixture_upper(k: u64, n: u64, hits: f64, looks: f64) -> f64 {
+    /// More than this is not summed up.
+    const SUMMED: u64 = 2_000;
+    let sane = hits.is_finite() && looks.is_finite() && hits >= 0.0 && looks >= hits;
+    if k == 0 || k > n || !sane {
+        return if k > n && sane { 0.0 } else { 1.0 };
+    }
+    let (a, b) = (hits + 0.5, looks - hits + 0.5);
+    if n > SUMMED {
+        return share_upper(k, n, a / (a + b));
+    }
+    let whole = ln_beta(a, b);
+    let one = |j: u64| {
+        let (hit, missed) = (j as f64, (n - j) as f64);
+        let ways = -ln_beta(hit + 1.0, missed + 1.0) - (n as f64 + 1.0).ln();
+        (ways + ln_beta(hit + a, missed + b) - whole).exp()
+    };
+    probability((k..=n).map(one).sum())
 }
 
 /// P(X ≤ k) for the number of hits among `n` objects of which each is hit with chance `share`.
@@ -166,7 +188,7 @@ mod tests {
             let tails = [
                 student_upper(a, b), count_upper(k, a, b), count_upper(small, a, b),
                 share_upper(k, n, a), share_lower(k, n, a), share_upper(small, n, a),
-                share_lower(small, n, b), poisson_upper(k, a.abs()), edgeworth_upper(a, b),
+                share_lower(small, n, b), mixture_upper(small, n, a, b), mixture_upper(k, small, b, a), poisson_upper(k, a.abs()), edgeworth_upper(a, b),
             ];
             for (index, p) in tails.into_iter().enumerate() {
                 prop_assert!((0.0..=1.0).contains(&p), "tail {} is {}", index, p);
@@ -182,6 +204,8 @@ mod tests {
             let variance = mean * factor;
             prop_assert!(falls(count_upper(k, mean, variance), count_upper(k + 1, mean, variance)));
             prop_assert!(falls(share_upper(k, n, share), share_upper(k + 1, n, share)));
+            let mixed = |k| mixture_upper(k, n, share * 40.0, 40.0);
+            prop_assert!(falls(mixed(k), mixed(k + 1)));
             prop_assert!(falls(share_lower(k, n, share), share_lower(k - 1, n, share)));
             prop_assert!(falls(student_upper(t, df), student_upper(t + 0.1, df)));
         }

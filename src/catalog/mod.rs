@@ -73,6 +73,10 @@ fn judged(signal: &Signal) -> String {
         Profile::Flood { least } => {
             format!("rate against its past, from {least} in ten minutes on")
         }
+        Profile::Filling { .. } => {
+            "level against its past, high is bad; and its trend towards 1".to_owned()
+        }
+        Profile::Durations => "durations against those before".to_owned(),
         Profile::Level { bad, .. } => match bad {
             Direction::High => "level against its past, high is bad".to_owned(),
             Direction::Low => "level against its past, low is bad".to_owned(),

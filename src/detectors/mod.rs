@@ -230,6 +230,7 @@ mod tests {
             samples: 100,
             history: SignedDuration::from_hours(6),
             window: Some(SignedDuration::from_mins(10)),
+            runs_out: None,
             mature,
             baseline: "gamma_poisson",
         };

@@ -120,9 +120,17 @@ pub(super) fn score(p_value: f64) -> f64 {
     (evidence / (evidence + 8.0)).clamp(0.0, 1.0)
 }
 
-/// From the size of the effect (distance in half bands) and the evidence (how far below the threshold), both: a tiny
-/// certain change is no alarm, nor is a large one that a few samples suggest.
+/// Of what runs out, from the time that is left. Else from the size of the effect (distance in half bands) and the
+/// evidence (how far below the threshold), both: a tiny certain change is no alarm, nor is a large one that a few
+/// samples suggest.
 fn severity(expectation: &Expectation, threshold: f64) -> Severity {
+    if let Some(left) = expectation.runs_out {
+        return match left.as_hours() {
+            0 => Severity::Critical,
+            1..=11 => Severity::Warning,
+            _ => Severity::Info,
+        };
+    }
     let side = if expectation.observed >= expectation.expected {
         expectation.upper - expectation.expected
     } else {

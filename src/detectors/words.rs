@@ -27,6 +27,36 @@ const LEAST_CHANCE: f64 = 1e-15;
 /// Observed, expected, band, since when, how rare, and what that rests on.
 pub(super) fn explain(signal: &Signal, labels: &Labels, e: &Expectation, since: Time) -> String {
     let number = |value: f64| amount(signal.unit, value);
+    if let Some(left) = e.runs_out.filter(|_| e.baseline == "trend") {
+        return format!(
+            "{} of {}: {} and rising, full in {} at this pace, since {}; {} under a trend that leaves a day, by \
+             the past {} ({} looks)",
+            signal.name,
+            about(signal, labels),
+            number(e.observed),
+            duration(left),
+            minute(since),
+            chance(e.p_value),
+            duration(e.history),
+            e.samples,
+        );
+    }
+    if e.baseline == "beta_binomial" {
+        return format!(
+            "{} of {}: more took {} or longer in the last {} than before, when half took up to {} and 99 % up to {}, since \
+             {}; {} under the durations of the past {} ({} of them)",
+            signal.name,
+            about(signal, labels),
+            number(e.observed),
+            duration(e.window.unwrap_or_default()),
+            number(e.expected),
+            number(e.upper),
+            minute(since),
+            chance(e.p_value),
+            duration(e.history),
+            e.samples,
+        );
+    }
     let (window, model, counted) = match e.window {
         Some(window) => (format!(" in {}", duration(window)), "rate", "events"),
         None => (String::new(), "level", "samples"),
@@ -184,6 +214,7 @@ mod tests {
             samples: 9,
             history: SignedDuration::from_hours(6),
             window: None,
+            runs_out: None,
             mature: true,
             baseline: "median_mad",
         }

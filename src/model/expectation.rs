@@ -22,6 +22,8 @@ pub struct Expectation {
     pub history: SignedDuration,
     /// For counts: over how long the increase was taken.
     pub window: Option<SignedDuration>,
+    /// Of what fills up: when nothing is left at its pace of late.
+    pub runs_out: Option<SignedDuration>,
     /// Whether the warm-up is over.
     pub mature: bool,
     /// The baseline that expects it, such as `median_mad`.

@@ -93,6 +93,11 @@ pub enum Profile {
         /// The least spread that matters, in the signal's unit: a flat past does not make every ripple an anomaly.
         floor: f64,
     },
+    /// The same of a share that can run out, of which high is bad; and when it would be 1 at its pace.
+    Filling {
+        /// The least spread that matters.
+        floor: f64,
+    },
     /// The increase over a window against the rate of the past.
     Rate,
     /// The same, of what comes in bursts by nature: only one of this size or more may surprise.
@@ -100,9 +105,21 @@ pub enum Profile {
         /// The least increase in ten minutes that matters.
         least: f64,
     },
+    /// Of a histogram: the durations of late against those before.
+    Durations,
 }
 
 impl Profile {
+    /// Which side of a value is bad, and the least spread of it that matters; `None` where no value is judged.
+    #[must_use]
+    pub const fn level(self) -> Option<(Direction, f64)> {
+        match self {
+            Self::Level { bad, floor } => Some((bad, floor)),
+            Self::Filling { floor } => Some((Direction::High, floor)),
+            Self::None | Self::Rate | Self::Flood { .. } | Self::Durations => None,
+        }
+    }
+
     /// Whether the increase of a count is judged, rather than a value.
     #[must_use]
     pub const fn is_rate(self) -> bool {

@@ -337,10 +337,9 @@ impl Pipeline {
         };
         let mut judge = baselines.tick(at);
         for report in signals.iter().filter(|s| s.signal.profile != Profile::None) {
-            let Series::Values(readings) = &report.series else { continue };
             let signal = report.signal;
             let watched = |key: &SeriesKey| detectors.is_open(key);
-            let expectations = judge.judge(signal, readings, watched);
+            let expectations = judge.judge(signal, &report.series, watched);
             judged.extend(expectations.into_iter().map(|(key, e)| (key, signal, e)));
         }
         let bounds = Bounds {

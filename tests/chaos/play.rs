@@ -67,9 +67,8 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let running = tokio::spawn(Arc::clone(&cluster).run());
     let flood = tokio::spawn(flood(client(CALM), plan.seed, plan.flood, origin));
 
-    let kubelets = KubeletAccess::Within(cluster.kubelets());
-    let replica =
-        |name, server| Replica::new(name, (client(server), kubelets.clone()), settings.clone());
+    let reach = |server| (client(server), KubeletAccess::Within(cluster.kubelets()));
+    let replica = |name, server| Replica::new(name, reach(server), settings.clone());
     let ledger = Ledger::new(origin, &plan.away);
     let of_two = |name, server| replica(name, server).heard_by(&ledger);
     let (mut a, mut b) = (of_two("a", 0), of_two("b", 1));

@@ -22,7 +22,7 @@ pub(super) static TIME_TO_READY: Signal = Signal {
     bound: "5",
     needs: &[Kind::Pod],
     uses: OWNERS,
-    profile: Profile::None,
+    profile: Profile::Durations,
     read: Read::Histogram(BUCKETS),
 };
 
@@ -38,7 +38,7 @@ pub(super) static STARTUP: Signal = Signal {
     bound: "namespaces",
     needs: &[Kind::Pod],
     uses: OWNERS,
-    profile: Profile::None,
+    profile: Profile::Durations,
     read: Read::Histogram(BUCKETS),
 };
 

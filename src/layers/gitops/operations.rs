@@ -42,7 +42,7 @@ pub(super) static SECONDS: Signal = Signal {
     bound: "projects",
     needs: &[Kind::ArgoApplication],
     uses: &[],
-    profile: Profile::None,
+    profile: Profile::Durations,
     read: Read::Histogram(&[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0]),
 };
 

@@ -10,7 +10,7 @@ use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
 use crate::model::record::{Event, Sample, Scrape};
-use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
+use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
@@ -27,7 +27,7 @@ pub(super) static CLUSTER_IPS: Signal = Signal {
     bound: "ranges for Services",
     needs: &[Kind::ApiServerMetrics],
     uses: &[],
-    profile: Profile::Level { bad: Direction::High, floor: 0.05 },
+    profile: Profile::Filling { floor: 0.05 },
     read: Read::Gauge(cluster_ips),
 };
 
@@ -42,7 +42,7 @@ pub(super) static NODE_PORTS: Signal = Signal {
     bound: "1",
     needs: &[Kind::ApiServerMetrics],
     uses: &[],
-    profile: Profile::Level { bad: Direction::High, floor: 0.05 },
+    profile: Profile::Filling { floor: 0.05 },
     read: Read::Gauge(node_ports),
 };
 

@@ -49,7 +49,7 @@ pub(super) static ADDRESS_SECONDS: Signal = Signal {
     bound: "load-balancer classes",
     needs: &[Kind::Service],
     uses: &[],
-    profile: Profile::None,
+    profile: Profile::Durations,
     read: Read::Histogram(&[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0]),
 };
 

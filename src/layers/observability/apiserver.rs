@@ -95,7 +95,7 @@ pub(super) static STORAGE: Signal = Signal {
     bound: "1",
     needs: &[Kind::ApiServerMetrics],
     uses: &[],
-    profile: Profile::Level { bad: Direction::High, floor: 0.02 },
+    profile: Profile::Filling { floor: 0.02 },
     read: Read::Gauge(storage),
 };
 

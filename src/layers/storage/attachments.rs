@@ -52,7 +52,7 @@ pub(super) static SECONDS: Signal = Signal {
     bound: "drivers",
     needs: &[Kind::VolumeAttachment],
     uses: &[],
-    profile: Profile::None,
+    profile: Profile::Durations,
     read: Read::Histogram(&[1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0]),
 };
 

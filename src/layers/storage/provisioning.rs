@@ -24,7 +24,7 @@ pub(super) static TIME_TO_BOUND: Signal = Signal {
     bound: "storage classes",
     needs: &[Kind::PersistentVolumeClaim],
     uses: &[Kind::PersistentVolume, Kind::StorageClass],
-    profile: Profile::None,
+    profile: Profile::Durations,
     read: Read::Histogram(&[1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0]),
 };
 

@@ -57,7 +57,7 @@ pub(super) static FILL: Signal = Signal {
     bound: "mounted claims",
     needs: &[Kind::KubeletMetrics],
     uses: &[],
-    profile: Profile::Level { bad: Direction::High, floor: 0.05 },
+    profile: Profile::Filling { floor: 0.05 },
     read: Read::Gauge(fill),
 };
 
