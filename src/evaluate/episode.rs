@@ -12,6 +12,8 @@ use super::START;
 const LATE: i64 = 5 * 60;
 /// For this long after the end of a fault its consequences are no false alarms: pods start, bands come back.
 const AFTERMATH: i64 = 30 * 60;
+/// For this long after that baselines still look back on it: two hours of durations, an hour of counts.
+const REMEMBERED: i64 = 2 * 3_600;
 
 /// Whatever goes wrong is reported, so these speak because of any fault.
 const ANY: [&str; 1] = ["observability_events_total"];
@@ -75,6 +77,11 @@ impl Episode {
     /// Whether something told at this time may be a consequence.
     pub(super) fn is_felt(&self, at: Time) -> bool {
         self.begin <= at && at.as_second() <= self.end.as_second() + AFTERMATH
+    }
+
+    /// Whether what is judged at this time looks back on it: baselines judge by the last hours.
+    pub(super) fn is_remembered(&self, at: Time) -> bool {
+        self.begin <= at && at.as_second() <= self.end.as_second() + AFTERMATH + REMEMBERED
     }
 
     /// Whether this signal tells of the fault itself.
@@ -228,5 +235,7 @@ mod tests {
         assert!(!crash.is_on(after(Duration::from_mins(16))));
         assert!(crash.is_felt(after(Duration::from_mins(39))));
         assert!(!crash.is_felt(after(Duration::from_mins(41))));
+        assert!(crash.is_remembered(after(Duration::from_mins(159))));
+        assert!(!crash.is_remembered(after(Duration::from_mins(161))));
     }
 }

@@ -106,8 +106,8 @@ impl Scorer {
             told.extend(watcher.look(report));
         }
         let labelled = self.labelled_until().is_none_or(|until| report.at < until);
-        let felt = self.episodes.iter().any(|e| e.is_felt(report.at));
-        if report.at >= self.judged && labelled && !felt {
+        let remembered = self.episodes.iter().any(|e| e.is_remembered(report.at));
+        if report.at >= self.judged && labelled && !remembered {
             let (calm, tick) = (&mut self.calm, &report.myself.rarities);
             calm.tests += tick.tests;
             calm.at_most.iter_mut().zip(tick.at_most).for_each(|(sum, n)| *sum += n);

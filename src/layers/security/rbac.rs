@@ -34,12 +34,13 @@ pub(super) static BINDINGS: Signal = Signal {
     block: "S5.9",
     name: "security_rbac_binding_risk",
     layer: Layer::Security,
-    help: "Bindings of roles that are not there, of anonymous clients to any resource, and of everybody to what writes \
-           or gives power away. Kubernetes' own bindings and the cluster-info of kubeadm are fine. Healthy is none.",
+    help: "Bindings of roles that are not there, of anonymous clients to any resource, of everybody to what writes or \
+           gives power away, and of a namespace's default service account to all power. Kubernetes' own bindings and \
+           the cluster-info of kubeadm are fine. Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "binding", "reason"],
-    reasons: &["role_missing", "anonymous", "everybody"],
-    bound: "bindings × 3 reasons",
+    reasons: &["role_missing", "anonymous", "everybody", "default_account"],
+    bound: "bindings × 4 reasons",
     needs: &[Kind::ClusterRole],
     uses: &[Kind::ClusterRoleBinding, Kind::Role, Kind::RoleBinding],
     profile: Profile::None,
@@ -219,6 +220,26 @@ fn risky(view: &View<'_>, out: &mut Verdicts) {
             let message = format!("gives {named} to everybody who has an account, or to all pods");
             tell("everybody", Severity::Warning, message, 60);
         }
+        let all_power = ["everything", "escalation"];
+        if let Some(namespace) = default_account(binding)
+            && risks(role).iter().any(|risk| all_power.contains(risk))
+        {
+            let message = format!(
+                "gives {named} to the default service account of {namespace}, which every pod there has that names no other"
+            );
+            tell("default_account", Severity::Warning, message, 60);
+        }
+    }
+}
+
+/// The namespace whose default service account a binding names (CIS Kubernetes Benchmark, 5.1.5).
+fn default_account(binding: &Resource) -> Option<&str> {
+    let mut subjects = binding.body.items("subjects").iter();
+    let account =
+        subjects.find(|s| *s.text("kind") == "ServiceAccount" && *s.text("name") == "default")?;
+    match account.text("namespace").as_str() {
+        "" => Some(&*binding.meta.namespace),
+        namespace => Some(namespace),
     }
 }
 
@@ -339,6 +360,9 @@ mod tests {
             (everybody, &read, vec![]),
             (everybody, &review, vec![]),
             (("User", "ann"), &rule("*", "*", "*"), vec![]),
+            (("ServiceAccount", "default"), &rule("*", "*", "*"), vec!["default_account"]),
+            (("ServiceAccount", "default"), &rule("", "secrets", "get"), vec![]),
+            (("ServiceAccount", "builder"), &rule("*", "*", "*"), vec![]),
         ];
         for (subject, rule, expected) in cases {
             let objects = objects![role("r", rule), binding("r", subject)];

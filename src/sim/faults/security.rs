@@ -300,12 +300,12 @@ pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "rbac-default-account",
         layer: "security",
-        class: Class::Weak,
+        class: Class::Obvious,
         summary: "binding {binding} gives {role} to the default service account of {namespace}",
         root: "ClusterRoleBinding {binding}",
-        tells: &["security_rbac_powerful_subjects", "security_rbac_changes_total"],
-        follows: &[],
-        within: 600,
+        tells: &["security_rbac_binding_risk"],
+        follows: &[&["security_rbac_changes_total", "security_rbac_powerful_subjects"]],
+        within: 180,
         lasts: 1_200,
         parameters: &[
             ("binding", "analytics-default-admin"),
