@@ -15,6 +15,7 @@ use bed::rbac::rules;
 use bed::{
     Cluster, ClusterOptions, Follower, Kubelet, apply, crds, eventually, manifests, objects,
 };
+use http::Request;
 use jiff::SignedDuration;
 use kube::Client;
 use kubestrata::layers;
@@ -23,6 +24,7 @@ use kubestrata::model::kind::Kind;
 use kubestrata::model::layer::Layer;
 use kubestrata::model::signal::{NAMED, Read, Signal};
 use kubestrata::model::source::Availability;
+use regex::Regex;
 use serde_json::{Value, json};
 
 /// How far ahead of the real time a follower looks, so that dwells of hours hold.
@@ -187,6 +189,22 @@ async fn reader(cluster: &Cluster, layer: Layer) -> Client {
     cluster.client_of(&kubeconfig).await
 }
 
+/// What a kubelet tells of pods, with the identities that they have here.
+async fn of_these_pods(client: &Client, exposition: &str) -> String {
+    let pods = Regex::new(r#"namespace="([^"]*)",pod="([^"]*)",pod_uid="[^"]*""#).unwrap();
+    let mut told = exposition.to_owned();
+    for of in pods.captures_iter(exposition) {
+        let (namespace, name) = (&of[1], &of[2]);
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+        let request = Request::get(path).body(Vec::new()).unwrap();
+        let pod: Value = client.request(request).await.unwrap();
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let here = format!(r#"namespace="{namespace}",pod="{name}",pod_uid="{uid}""#);
+        told = told.replace(&of[0], &here);
+    }
+    told
+}
+
 /// Makes the objects of a layer, namespaces first, then changes those that change later, while `follower` looks on, and
 /// says which it made and which are refused.
 async fn make(
@@ -208,20 +226,21 @@ async fn make(
             }
         }
     };
-    let said = |m: &Value| m["exposition"].as_str().map(|exposition| kubelet.tell(exposition));
     let namespaces = |m: &&&Value| m["kind"] == "Namespace";
     let made: Vec<Value> = first.iter().filter(namespaces).map(|m| (*m).clone()).collect();
     apply::make_namespaces(client, &made).await;
     for manifest in first.iter().filter(|m| !namespaces(m)) {
-        if said(manifest).is_none() {
-            note(manifest, apply::make(client, manifest).await);
+        match manifest["exposition"].as_str() {
+            Some(exposition) => kubelet.tell(&of_these_pods(client, exposition).await),
+            None => note(manifest, apply::make(client, manifest).await),
         }
     }
     // Long enough for what is polled.
     follower.absorb(Duration::from_millis(2500)).await;
     for manifest in later {
-        if said(manifest).is_none() {
-            note(manifest, apply::change(client, manifest).await);
+        match manifest["exposition"].as_str() {
+            Some(exposition) => kubelet.tell(&of_these_pods(client, exposition).await),
+            None => note(manifest, apply::change(client, manifest).await),
         }
         // One after the other, as they depend on each other.
         follower.absorb(Duration::from_millis(100)).await;
