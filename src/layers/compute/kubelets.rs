@@ -28,14 +28,15 @@ pub(super) static FAILED: Signal = Signal {
     block: "S2.9",
     name: "compute_failed_probes_total",
     layer: Layer::Compute,
-    help: "Probes that failed, by type, as kubelets count them. Healthy is a steady few.",
+    help: "Probes that failed, by type, as kubelets count them. Healthy is a steady few. Anomalies are told of \
+           `compute_probe_failures_total`, which knows why.",
     unit: Unit::Count,
     labels: &["namespace", "workload_kind", "workload", "probe"],
     reasons: &[],
     bound: "workloads × 3 types",
     needs: &[Kind::KubeletMetrics],
     uses: &[Kind::Pod],
-    profile: Profile::Rate,
+    profile: Profile::None,
     read: Read::Counter,
 };
 
