@@ -5,6 +5,7 @@
 //! budget holds however the series and ticks depend on each other. An anomaly closes when its series has been no rarer
 //! than [`CALM`] for `close_after`. Severity only rises.
 
+mod calibration;
 mod track;
 mod words;
 
@@ -21,6 +22,7 @@ use crate::model::record::Time;
 use crate::model::report::{AnomalyLabels, NOMINAL, Rarities};
 use crate::model::signal::Signal;
 
+use calibration::Calibration;
 use track::Track;
 
 /// False anomalies that are accepted a day: one a week.
@@ -42,6 +44,7 @@ pub struct Detectors {
     closed: Vec<Arc<Anomaly>>,
     /// How many have opened, and when the last did.
     opened: BTreeMap<AnomalyLabels, (u64, Time)>,
+    calibration: Calibration,
     #[serde(skip)]
     bands: Vec<(SeriesKey, Expectation)>,
     #[serde(skip)]
@@ -88,13 +91,19 @@ impl Detectors {
         self.bands.clear();
         self.scores.clear();
         self.rarities = Rarities { tests: bounds.series as u64, ..Rarities::default() };
+        let told = self.tracks.len() as u64;
+        let mut untold =
+            Rarities { tests: self.rarities.tests.saturating_sub(told), ..self.rarities };
         self.tracks.values_mut().for_each(Track::next_tick);
         for (key, signal, expectation) in judged {
             let rare = expectation.mature && expectation.p_value <= threshold;
-            for (count, nominal) in self.rarities.at_most.iter_mut().zip(NOMINAL) {
-                *count += u64::from(expectation.mature && expectation.p_value <= nominal);
+            let is_told = self.tracks.contains_key(&key);
+            for (place, nominal) in NOMINAL.into_iter().enumerate() {
+                let rare = u64::from(expectation.mature && expectation.p_value <= nominal);
+                self.rarities.at_most[place] += rare;
+                untold.at_most[place] += if is_told { 0 } else { rare };
             }
-            if rare || self.tracks.contains_key(&key) {
+            if rare || is_told {
                 let track = self.tracks.entry(key.clone()).or_default();
                 track.see(&key, signal, &expectation, threshold, now, &mut changes);
             }
@@ -106,6 +115,7 @@ impl Detectors {
                 self.bands.push((key, expectation));
             }
         }
+        self.calibration.take(&untold, now);
         for track in self.tracks.values_mut() {
             changes.closed.extend(track.close(bounds.close_after, now));
         }
@@ -164,6 +174,12 @@ impl Detectors {
     #[must_use]
     pub fn scores(&self) -> Vec<(SeriesKey, f64)> {
         self.scores.clone()
+    }
+
+    /// How many times as often as they may series surprised of late that nothing is told of, for each of [`NOMINAL`].
+    #[must_use]
+    pub fn calibration(&self) -> [Option<f64>; NOMINAL.len()] {
+        self.calibration.ratios()
     }
 
     /// How often the judged series surprised at the last tick.

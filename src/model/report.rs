@@ -148,6 +148,9 @@ pub struct SelfReport {
     pub watching_since: Option<Time>,
     /// How often the judged series surprised at this tick.
     pub rarities: Rarities,
+    /// How many times as often as they may series surprised of late that nothing is told of, for each of [`NOMINAL`];
+    /// `None` where there were too few tests to say.
+    pub calibration: [Option<f64>; NOMINAL.len()],
 }
 
 /// How rare a series may be: the probabilities at which [`Rarities`] counts.

@@ -220,6 +220,7 @@ impl Pipeline {
                 ready,
                 watching_since: self.state.watching_since,
                 rarities: detectors.rarities(),
+                calibration: detectors.calibration(),
             },
             signals,
         }

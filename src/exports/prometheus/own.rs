@@ -15,7 +15,7 @@ use super::process::Process;
 use crate::model::anomaly::State;
 use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
-use crate::model::report::{Report, Series};
+use crate::model::report::{NOMINAL, Report, Series};
 use crate::model::signal::Unit;
 use crate::model::source::{Availability, SourceStatus};
 
@@ -203,6 +203,14 @@ pub static OWN_METRICS: &[OwnMetric] = &[
         |c, out| out.push(&[], c.report.myself.series as f64)),
     own!(gauge "kubestrata_baselines", Count, [], "Series that have a baseline.",
         |c, out| out.push(&[], c.report.myself.baselines as f64)),
+    own!(gauge "kubestrata_baseline_observed_to_nominal", Count, ["p_value"],
+    "How many times as often as a p-value promises series surprised of late that nothing is told of: 1 is as promised, \
+     far more says that anomalies are told for too little. Nothing where there were too few tests to say.",
+    |c, out| for (nominal, ratio) in NOMINAL.into_iter().zip(c.report.myself.calibration) {
+        if let Some(ratio) = ratio {
+            out.push(&[("p_value", &format!("{nominal:e}"))], ratio);
+        }
+    }),
     own!(counter "kubestrata_series_dropped_total", Count, [],
         "Series that were left out or not judged because a limit was reached, at each tick.",
         |c, out| out.push(&[], c.report.myself.dropped_series as f64)),
