@@ -11,6 +11,7 @@
 )]
 
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -60,23 +61,45 @@ fn main() {
     if !std::env::args().any(|a| a == "--bench") {
         return;
     }
-    one_pass();
     let series = std::env::var("KUBESTRATA_BENCH_SERIES").map_or(20_000, |n| n.parse().unwrap());
     let names: Vec<Labels> = (0..series).map(labels).collect();
-    println!("\n| {series} series | ns a series and tick | bytes a series |\n|---|---|---|");
-    for (family, name, shown) in FAMILIES {
-        measure(family, signal(name), &names, |tick| {
-            let of = |(nth, labels): (usize, &Labels)| Reading {
-                labels: labels.clone(),
-                value: shown(nth, tick),
-                population: None,
-            };
-            Series::Values(names.iter().enumerate().map(of).collect())
-        });
+    match std::env::var("KUBESTRATA_BENCH_FAMILY").ok().map(|nth| nth.parse::<usize>().unwrap()) {
+        Some(nth) => family(nth, &names),
+        None => all(series),
     }
-    measure("durations, one an hour", signal("storage_attach_seconds"), &names, |tick| {
-        let of = |(nth, labels): (usize, &Labels)| (labels.clone(), durations(nth, tick));
-        Series::Histograms(names.iter().enumerate().map(of).collect())
+}
+
+/// Each family has a process of its own: memory that another gave back would be used again.
+fn all(series: usize) {
+    one_pass();
+    println!("\n| {series} series | ns a series and tick | bytes a series |\n|---|---|---|");
+    let me = std::env::current_exe().unwrap();
+    for nth in 0..=FAMILIES.len() {
+        let mut child = Command::new(&me);
+        child.arg("--bench").env("KUBESTRATA_BENCH_FAMILY", nth.to_string());
+        assert!(child.status().unwrap().success());
+    }
+}
+
+fn family(nth: usize, names: &[Labels]) {
+    let Some((family, name, shown)) = FAMILIES.get(nth) else {
+        return measure(
+            "durations, one an hour",
+            signal("storage_attach_seconds"),
+            names,
+            |tick| {
+                let of = |(nth, labels): (usize, &Labels)| (labels.clone(), durations(nth, tick));
+                Series::Histograms(names.iter().enumerate().map(of).collect())
+            },
+        );
+    };
+    measure(family, signal(name), names, |tick| {
+        let of = |(nth, labels): (usize, &Labels)| Reading {
+            labels: labels.clone(),
+            value: shown(nth, tick),
+            population: None,
+        };
+        Series::Values(names.iter().enumerate().map(of).collect())
     });
 }
 
@@ -122,6 +145,8 @@ fn durations(series: usize, tick: i64) -> Histogram {
 
 fn measure(family: &str, signal: &Signal, names: &[Labels], shown: impl Fn(i64) -> Series) {
     let series = names.len();
+    // What the series take that are shown is none of the past's.
+    (0..3).for_each(|tick| drop(black_box(shown(tick))));
     let before = resident();
     let mut baselines = Baselines::default();
     let mut judging = Duration::ZERO;
