@@ -3,8 +3,8 @@
 //! A histogram's durations of the last hours are compared with those before them, at each bucket's upper bound: of n
 //! durations of late, k took longer than the bound; of N before, K did. With Jeffreys' prior the share that does is
 //! Beta(K + ½, N − K + ½), and k is beta-binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.4 and §3.7). Things
-//! that begin together are slow together, so counts are those of slots of time with any, scaled by
-//! [`TOGETHER`] at most. The smallest p-value is multiplied by the number of bounds (Bonferroni).
+//! that begin together are slow together, so those of one slot of time count as [`TOGETHER`] at most. The
+//! smallest p-value is multiplied by the number of bounds (Bonferroni).
 //!
 //! It is wrong for kinds that are slow by the hour of the day, and knows nothing finer than its buckets.
 
