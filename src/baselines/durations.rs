@@ -77,8 +77,8 @@ impl Durations {
         self.restless || self.stopped.is_some()
     }
 
-    /// Takes the totals in, where there are any, and judges what came of late. Where an anomaly is `open` nothing is added to the past, for
-    /// as long as the window.
+    /// Takes the totals in, where there are any, and judges what came of late. Where an anomaly is `open` nothing is added
+    /// to the past, for as long as the window.
     pub(super) fn step(
         &mut self,
         seen: Option<&Histogram>,

@@ -73,7 +73,7 @@ pub(super) fn run(args: &BacktestArgs, global: &Global) -> Outcome {
     let out = match args.output {
         Format::Table => judged.iter().map(table).collect::<Vec<_>>().join("\n"),
         Format::Json => {
-            let all: Vec<_> = judged.iter().map(as_json).collect();
+            let all: Vec<_> = judged.iter().map(told).collect();
             serde_json::to_string_pretty(&all).map_err(Failure::runtime)? + "\n"
         }
         Format::Csv => csv(&judged).map_err(Failure::runtime)?,
@@ -169,7 +169,7 @@ struct Row<'a> {
     value: Option<f64>,
 }
 
-fn as_json(judged: &Judged) -> Told<'_> {
+fn told(judged: &Judged) -> Told<'_> {
     let rows = judged.samples.iter().zip(&judged.judgements);
     Told {
         episodes: judged.episodes(),
@@ -192,24 +192,20 @@ fn row<'a>(sample: &'a Sample, known: Option<&Judgement>) -> Row<'a> {
 }
 
 /// One row for each sample.
-fn csv(all: &[Judged]) -> anyhow::Result<String> {
+fn csv(judged: &[Judged]) -> anyhow::Result<String> {
     let mut out = csv::Writer::from_writer(Vec::new());
     out.write_record(["timestamp", "value", "expected", "lower", "upper", "score", "anomaly"])?;
-    for judged in all {
-        for (sample, judgement) in judged.samples.iter().zip(&judged.judgements) {
-            let known = judgement.as_ref();
-            let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
-            let band = known.and_then(|j| j.band);
-            out.write_record([
-                sample.stamp.clone(),
-                number(known.map(|_| sample.value)),
-                number(known.map(|j| j.expected)),
-                number(band.map(|band| band.0)),
-                number(band.map(|band| band.1)),
-                number(Some(known.map_or(0.0, backtest::Judgement::score))),
-                u8::from(known.is_some_and(backtest::Judgement::is_anomaly)).to_string(),
-            ])?;
-        }
+    let number = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
+    for row in judged.iter().flat_map(|judged| told(judged).samples) {
+        out.write_record([
+            row.timestamp.to_owned(),
+            number(row.value),
+            number(row.expected),
+            number(row.lower),
+            number(row.upper),
+            number(Some(row.score)),
+            u8::from(row.anomaly).to_string(),
+        ])?;
     }
     Ok(String::from_utf8(out.into_inner()?)?)
 }
