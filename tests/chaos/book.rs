@@ -273,11 +273,11 @@ impl Book {
         }
     }
 
-    /// All totals of signals, by signal and namespace.
-    pub fn sums(&self, of: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
+    /// All totals, by signal.
+    pub fn sums(&self) -> BTreeMap<&'static str, u64> {
         let mut sums = BTreeMap::new();
-        for ((signal, _), total) in self.totals.iter().filter(|((signal, _), _)| of(signal)) {
-            *sums.entry((*signal).to_owned()).or_default() += total;
+        for ((signal, _), total) in &self.totals {
+            *sums.entry(*signal).or_default() += total;
         }
         sums
     }

@@ -28,8 +28,8 @@ const OF_REPORTS: &[&str] = &[
     "networking_sandbox_failures_total",
 ];
 
-/// Totals of which an object of another kind says whether they count: a pod leaves a node in maintenance, or is put out.
-const BY_OTHERS: &[&str] = &["compute_evictions_total"];
+/// Totals that share what they count: whether a pod is put out, or leaves a node in maintenance, its node says.
+const SHARED: &[&[&str]] = &[&["compute_evictions_total", "compute_maintenance_evictions_total"]];
 
 /// By how much two daemons may differ in when they tell something: a tick, what clocks are off, and a moment.
 const APART: SignedDuration = SignedDuration::from_mins(1);
@@ -243,15 +243,25 @@ pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
 
 /// Nothing was counted twice: who saw less has counted no more.
 pub fn of_totals(book: &Book, calm: &Book) -> Vec<String> {
-    let (counted, truth) = (book.sums(|_| true), calm.sums(|_| true));
+    let (counted, truth) = (sums(book), sums(calm));
     let mut broken = Vec::new();
-    for (signal, total) in counted.into_iter().filter(|(s, _)| !BY_OTHERS.contains(&s.as_str())) {
-        let most = truth.get(&signal).copied().unwrap_or(0);
+    for (signal, total) in counted {
+        let most = truth.get(signal).copied().unwrap_or(0);
         // Who hears late that a pod is gone counts what is still reported of it.
-        let most = if OF_REPORTS.contains(&signal.as_str()) { most + most / 10 + 5 } else { most };
+        let most = if OF_REPORTS.contains(&signal) { most + most / 10 + 5 } else { most };
         if total > most {
             broken.push(format!("{} counted {total} of {most} {signal}", book.name));
         }
     }
     broken
+}
+
+/// The sum of each total over its labels; what is shared is summed up under the first name.
+fn sums(book: &Book) -> BTreeMap<&'static str, u64> {
+    let mut sums = book.sums();
+    for shared in SHARED {
+        let all: Vec<u64> = shared.iter().filter_map(|name| sums.remove(name)).collect();
+        sums.insert(shared[0], all.into_iter().sum());
+    }
+    sums
 }

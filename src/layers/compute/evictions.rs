@@ -20,7 +20,7 @@ pub(super) static EVICTIONS: Signal = Signal {
     name: "compute_evictions_total",
     layer: Layer::Compute,
     help: "Pods that were put out, by cause and, for pressure on a node, by the resource that ran out. Those by api \
-           and pod_gc are every day's business; those that leave a node in maintenance do not count.",
+           and pod_gc are every day's business. Those that leave a node in maintenance have a counter of their own.",
     unit: Unit::Count,
     labels: &["namespace", "reason", "resource"],
     reasons: REASONS,
@@ -28,6 +28,21 @@ pub(super) static EVICTIONS: Signal = Signal {
     needs: &[Kind::Pod],
     uses: &[Kind::Node],
     profile: Profile::Rate,
+    read: Read::Counter,
+};
+
+pub(super) static MOVED: Signal = Signal {
+    block: "S2.10",
+    name: "compute_maintenance_evictions_total",
+    layer: Layer::Compute,
+    help: "Pods that left a node in maintenance through the eviction API: moved on purpose, so never an anomaly.",
+    unit: Unit::Count,
+    labels: &["namespace"],
+    reasons: &[],
+    bound: "namespaces",
+    needs: &[Kind::Pod, Kind::Node],
+    uses: &[],
+    profile: Profile::None,
     read: Read::Counter,
 };
 
@@ -116,7 +131,7 @@ pub(super) fn observe(o: &Observation<'_>, pod: &Pod, tallies: &mut Tallies) {
     let view = View::new(o.world, o.now);
     let node = || o.world.nodes.get("", &pod.node).and_then(|node| view.node_context(node));
     if cause == "api" && node().is_some() {
-        return;
+        return tallies.add(&MOVED, labels![&pod.meta.namespace], 1);
     }
     let resource = if cause == "node_pressure" { resource(pod) } else { NONE };
     tallies.add(&EVICTIONS, labels![&pod.meta.namespace, cause, resource], 1);
@@ -227,8 +242,8 @@ mod tests {
         }
     }
 
-    /// How many count of these pods, each seen in turn beside such a node.
-    fn counted(n1: Node, pods: &[Pod]) -> u64 {
+    /// How many of these pods were put out and how many moved, each seen in turn beside such a node.
+    fn counted(n1: Node, pods: &[Pod]) -> [u64; 2] {
         let world = world([Object::Node(Box::new(n1))]);
         let mut tallies = Tallies::default();
         tallies.synced(Kind::Pod, std::iter::empty());
@@ -237,21 +252,22 @@ mod tests {
             let seen = Observation { world: &world, object: &object, now: ago(0) };
             observe(&seen, pod, &mut tallies);
         }
-        tallies.counters(&EVICTIONS).map(|(_, n)| n).sum()
+        [&EVICTIONS, &MOVED].map(|signal| tallies.counters(signal).map(|(_, n)| n).sum())
     }
 
     #[test]
     fn a_pod_counts_once_whatever_it_shows() {
         let pods = [disrupted("TerminationByKubelet"), evicted("web-1", ""), evicted("web-1", "")];
-        assert_eq!(counted(node("n1"), &pods), 1);
+        assert_eq!(counted(node("n1"), &pods), [1, 0]);
     }
 
     #[test]
     fn a_pod_that_leaves_a_node_in_maintenance_is_not_put_out() {
         let cordoned = || Node { unschedulable: true, ..node("n1") };
         let moved = [disrupted("EvictionByEvictionAPI")];
-        assert_eq!((counted(node("n1"), &moved), counted(cordoned(), &moved)), (1, 0));
-        assert_eq!(counted(cordoned(), &[evicted("web-1", "")]), 1, "for pressure");
+        assert_eq!(counted(node("n1"), &moved), [1, 0]);
+        assert_eq!(counted(cordoned(), &moved), [0, 1]);
+        assert_eq!(counted(cordoned(), &[evicted("web-1", "")]), [1, 0], "for pressure");
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &kubelets::PROBES,
         &kubelets::FAILED,
         &evictions::EVICTIONS,
+        &evictions::MOVED,
         &evictions::NODE_EVICTING,
         &nodes::NOT_READY,
         &nodes::READY_FLAPS,
