@@ -104,6 +104,23 @@ fn a_watch_that_says_nothing_any_more_is_begun_anew() {
     assert!(lists(stalled) >= lists(other) + 3, "{} {}", lists(stalled), lists(other));
 }
 
+#[test]
+fn a_seed_replays_to_the_word() {
+    let story = || {
+        let plan = Plan { length: Duration::from_mins(25), ..Plan::new(48) };
+        let outcome = play(&plan, &settings());
+        let books = outcome.troubled.iter().chain([&outcome.calm]);
+        let told: Vec<_> = books.flat_map(|b| &b.story).map(|told| format!("{told:?}")).collect();
+        (told, outcome.troubled.map(|book| book.reports), outcome.words)
+    };
+    let (once, again) = (story(), story());
+    assert!(once.0.len() > 100, "{} findings told and closed", once.0.len());
+    for (a, b) in once.0.iter().zip(&again.0) {
+        assert_eq!(a, b);
+    }
+    assert_eq!(once, again);
+}
+
 /// Another one each time; the failure names it.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};

@@ -16,6 +16,7 @@ mod load;
 mod manifests;
 mod moment;
 mod outside;
+mod pulse;
 mod queue;
 mod recorder;
 mod scenario;

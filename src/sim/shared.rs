@@ -2,10 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch::{Receiver, Sender};
-
 use super::api::Memory;
 use super::kind::Kind;
+use super::pulse::{Ear, Pulse};
 use super::simulation::Simulation;
 
 /// The cluster's state and the API server's own.
@@ -20,13 +19,13 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
-    pulses: Vec<Receiver<()>>,
+    ears: Vec<Ear>,
 }
 
 /// The cluster's ends of the pulses.
 #[derive(Debug)]
 pub(crate) struct Pulses {
-    senders: Vec<Sender<()>>,
+    pulses: Vec<Pulse>,
     /// Up to which change each kind's watchers were woken.
     told: Mutex<Vec<u64>>,
 }
@@ -34,9 +33,10 @@ pub(crate) struct Pulses {
 impl Shared {
     pub(crate) fn new(sim: Simulation) -> (Self, Pulses) {
         let state = Mutex::new(State { sim, memory: Memory::default() });
-        let (senders, pulses) = (0..Kind::COUNT).map(|_| tokio::sync::watch::channel(())).unzip();
+        let pulses: Vec<_> = (0..Kind::COUNT).map(|_| Pulse::default()).collect();
+        let ears = pulses.iter().map(Pulse::ear).collect();
         let told = Mutex::new(vec![0; Kind::COUNT]);
-        (Self { state, pulses }, Pulses { senders, told })
+        (Self { state, ears }, Pulses { pulses, told })
     }
 
     /// The state, for a moment.
@@ -45,8 +45,8 @@ impl Shared {
     }
 
     /// Hears the pulse of a kind.
-    pub(crate) fn ticks(&self, kind: Kind) -> Receiver<()> {
-        self.pulses[kind as usize].clone()
+    pub(crate) fn ticks(&self, kind: Kind) -> Ear {
+        self.ears[kind as usize].clone()
     }
 }
 
@@ -65,6 +65,6 @@ impl Pulses {
     }
 
     fn wake(&self, place: usize) {
-        self.senders[place].send_modify(|()| {});
+        self.pulses[place].beat();
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::watch::{Receiver, Sender};
-
 use super::metrics::Requests;
 use super::trouble::Troubles;
 use crate::sim::kind::Kind;
 use crate::sim::moment::{MINUTE, Moment};
+use crate::sim::pulse::{Ear, Pulse};
 
 /// How often etcd is told to forget, as by the real server: everything before the last time.
 const FORGET_EVERY: Moment = 5 * MINUTE;
@@ -24,7 +23,7 @@ pub(crate) struct Memory {
     /// When the past was last forgotten, and the version then.
     marked: Option<(Moment, u64)>,
     compacted: u64,
-    written: Sender<u64>,
+    written: Pulse,
     /// When a watch of each kind has something to say whether anything changes or not.
     due: BTreeMap<Kind, Moment>,
 }
@@ -56,7 +55,7 @@ impl Memory {
 
     /// Wakes watches: something was written by a client.
     pub(super) fn wake(&self) {
-        self.written.send_modify(|count| *count += 1);
+        self.written.beat();
     }
 
     /// Wakes watches of a kind once at this moment, or before.
@@ -70,8 +69,8 @@ impl Memory {
     }
 
     /// Hears of writes by clients.
-    pub(super) fn writes(&self) -> Receiver<u64> {
-        self.written.subscribe()
+    pub(super) fn writes(&self) -> Ear {
+        self.written.ear()
     }
 }
 

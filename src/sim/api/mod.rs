@@ -121,8 +121,8 @@ impl ApiServer {
                 }
                 state.memory.wake_at(PULSE, until);
             }
-            let gone = |_| Error::new(ErrorKind::ConnectionReset, "the cluster is gone");
-            ticks.changed().await.map_err(gone)?;
+            let gone = || Error::new(ErrorKind::ConnectionReset, "the cluster is gone");
+            ticks.beat().await.ok_or_else(gone)?;
         }
     }
 

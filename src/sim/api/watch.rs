@@ -9,7 +9,6 @@ use futures::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
-use tokio::sync::watch::Receiver;
 
 use super::accept::Form;
 use super::list;
@@ -21,6 +20,7 @@ use super::view::View;
 use super::{ResponseBody, list::wrong_form};
 use crate::sim::chance::Draw;
 use crate::sim::moment::{MINUTE, Moment, SECOND};
+use crate::sim::pulse::Ear;
 use crate::sim::shared::{Shared, State};
 use crate::sim::store::{Change, Verb};
 
@@ -42,8 +42,8 @@ struct Watch {
     shared: Arc<Shared>,
     /// Which of the cluster's API servers answers.
     server: usize,
-    ticks: Receiver<()>,
-    writes: Receiver<u64>,
+    ticks: Ear,
+    writes: Ear,
     objects: Objects,
     view: View,
     /// Objects that are announced as if they were new, before any change.
@@ -153,8 +153,8 @@ impl Watch {
             if self.over {
                 return None;
             }
-            self.ticks.borrow_and_update();
-            self.writes.borrow_and_update();
+            self.ticks.forget();
+            self.writes.forget();
             let lines = self.collect();
             if !lines.is_empty() {
                 return Some(Ok(Bytes::from(lines)));
@@ -166,8 +166,8 @@ impl Watch {
             // When the cluster is gone, so is its API server.
             tokio::select! {
                 biased;
-                beat = self.ticks.changed() => beat.ok()?,
-                beat = self.writes.changed() => beat.ok()?,
+                beat = self.ticks.beat() => beat?,
+                beat = self.writes.beat() => beat?,
             }
         }
     }
