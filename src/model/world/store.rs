@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashMap;
+use indexmap::IndexMap;
 
 use super::{Key, Record, Uid};
 
@@ -24,7 +24,8 @@ impl Stamp {
 /// The objects of one kind.
 #[derive(Clone, Debug)]
 pub struct Store<T> {
-    items: HashMap<Key, (Arc<T>, u32)>,
+    /// In an order that changes alone give: the same changes, the same order.
+    items: IndexMap<Key, (Arc<T>, u32)>,
     generation: u32,
     stamp: Stamp,
     /// Whether anybody has read it since that was asked for.
@@ -34,7 +35,7 @@ pub struct Store<T> {
 impl<T> Default for Store<T> {
     fn default() -> Self {
         let (stamp, read) = (Stamp::default(), Cell::default());
-        Self { items: HashMap::new(), generation: 0, stamp, read }
+        Self { items: IndexMap::new(), generation: 0, stamp, read }
     }
 }
 
@@ -130,13 +131,13 @@ impl<T: Record> Store<T> {
             .items
             .get(key)
             .is_some_and(|(held, _)| uid == Uid::default() || held.meta().uid == uid);
-        let gone = found && self.items.remove(key).is_some();
+        let gone = found && self.items.swap_remove(key).is_some();
         self.changed(gone)
     }
 
     pub(super) fn clear(&mut self) -> bool {
         let any = !self.items.is_empty();
-        self.items = HashMap::new();
+        self.items = IndexMap::new();
         self.changed(any)
     }
 
@@ -182,7 +183,7 @@ struct Lookup<'a> {
     name: &'a str,
 }
 
-impl hashbrown::Equivalent<Key> for Lookup<'_> {
+impl indexmap::Equivalent<Key> for Lookup<'_> {
     fn equivalent(&self, key: &Key) -> bool {
         &*key.0 == self.namespace && &*key.1 == self.name
     }
