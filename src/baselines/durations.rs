@@ -87,42 +87,51 @@ impl Durations {
         (settled, open, wanted): (bool, bool, bool),
     ) -> Option<Expectation> {
         self.stopped = open.then(|| self.stopped.unwrap_or(at.now));
-        if let Some(seen) = seen {
-            self.take(seen, at.now, settled);
+        let came = seen.is_some_and(|seen| self.take(seen, at.now, settled));
+        let went = self.age(at);
+        // What is as it was surprises no more than it did.
+        if !(came || went || wanted || self.is_suspect()) {
+            return None;
         }
-        self.age(at);
         let expectation = self.judge(bounds, at, wanted);
         let expectation = expectation.map(|e| Expectation { mature: e.mature && settled, ..e });
         self.restless = expectation.as_ref().is_some_and(|e| e.p_value < TOLD);
         expectation
     }
 
-    fn take(&mut self, seen: &Histogram, now: i64, settled: bool) {
+    /// Whether there are durations that count.
+    fn take(&mut self, seen: &Histogram, now: i64, settled: bool) -> bool {
         if seen.buckets.len() != self.seen.len() {
             *self = Self::new(seen, None, now);
-            return;
+            return false;
+        }
+        if seen.buckets == self.seen {
+            return false;
         }
         let fell = seen.buckets.iter().zip(&self.seen).any(|(new, old)| new < old);
         let before = std::mem::replace(&mut self.seen, seen.buckets.clone());
-        if !settled || fell || before == self.seen {
-            return;
+        if !settled || fell {
+            return false;
         }
         let slot = now - now.rem_euclid(SLOT);
         if self.late.back().is_none_or(|(last, _)| *last != slot) {
             self.late.push_back((slot, vec![0; self.seen.len()]));
         }
-        let Some((_, counts)) = self.late.back_mut() else { return };
+        let Some((_, counts)) = self.late.back_mut() else { return false };
         for ((count, new), old) in counts.iter_mut().zip(&self.seen).zip(&before) {
             *count = count.saturating_add(u32::try_from(new - old).unwrap_or(u32::MAX));
         }
+        true
     }
 
-    /// Moves what is no longer late to the past, each slot with the weight of what shares its fate.
-    fn age(&mut self, at: &Moment) {
+    /// Moves what is no longer late to the past, each slot with the weight of what shares its fate. Whether there
+    /// was any.
+    fn age(&mut self, at: &Moment) -> bool {
         let learned = self.stopped.filter(|since| at.now - since < at.window).unwrap_or(i64::MAX);
         let lost = (-((at.now - self.aged).max(0) as f64) / HALF_LIFE).exp2();
         self.aged = at.now;
         self.past.iter_mut().for_each(|count| *count *= lost);
+        let held = self.late.len();
         while let Some((slot, counts)) = self.late.pop_front_if(|late| late.0 < at.now - LATE) {
             if slot < learned {
                 let weight = weight(&counts);
@@ -131,6 +140,7 @@ impl Durations {
                 }
             }
         }
+        self.late.len() < held
     }
 
     fn judge(&self, bounds: &[f64], at: &Moment, wanted: bool) -> Option<Expectation> {

@@ -164,10 +164,12 @@ impl Rate {
         // The share of the past that the window is, and so the uncertainty of the rate.
         let ratio = window as f64 / exposure;
         let mean = (n as f64 + 0.5) * ratio;
-        if (observed as f64) <= mean && !wanted {
+        let least_variance = mean * (1.0 + ratio);
+        // Within a standard deviation it is no surprise, and need not be weighed further.
+        if (observed as f64) <= mean + least_variance.sqrt() && !wanted {
             return None;
         }
-        let variance = self.dispersion(window, end, at.window) * mean * (1.0 + ratio);
+        let variance = self.dispersion(window, end, at.window) * least_variance;
         let history = self.stopped.unwrap_or(at.now) - self.since;
         Some(Expectation {
             observed: observed as f64,
