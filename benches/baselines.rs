@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kubestrata::baselines::gauge::Gauge;
 use kubestrata::baselines::{Baselines, Circumstances};
-use kubestrata::config::BaselineSettings;
+use kubestrata::config::{Bands, BaselineSettings};
 use kubestrata::layers;
 use kubestrata::model::reading::{Labels, Reading};
 use kubestrata::model::report::Series;
@@ -33,6 +33,8 @@ const SETTINGS: BaselineSettings = BaselineSettings {
     warm_up: Duration::from_hours(1),
     window: Duration::from_hours(24),
     close_after: Duration::from_mins(10),
+    false_per_day: 0.14,
+    bands: Bands::Told,
 };
 
 /// What a series of a family shows at a tick.

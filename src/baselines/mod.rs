@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::BaselineSettings;
+use crate::config::{Bands, BaselineSettings};
 use crate::model::expectation::Expectation;
 use crate::model::reading::{Labels, Reading, SeriesKey};
 use crate::model::record::Time;
@@ -150,7 +150,8 @@ impl Tick<'_> {
     /// Judges the series of a signal, which come in the order of their labels, then learns them.
     ///
     /// An expectation comes back for what is surprising (p < 0.05), for each series that is `watched` (in an open
-    /// anomaly), and for a series without labels, for it is about the whole cluster.
+    /// anomaly), for a series without labels, for it is about the whole cluster, and for every one where all bands are
+    /// asked for.
     pub fn judge(
         &mut self,
         signal: &Signal,
@@ -188,6 +189,7 @@ impl Tick<'_> {
             name,
             moment: Moment { now, previous, window, warm_up },
             settled: at.settled,
+            all: at.settings.bands == Bands::All,
             watched,
             // What was left out has had a past that nobody saw.
             born_at_zero: (at.settled && !of_signal.full).then_some(at.watching_since.as_second()),
@@ -231,6 +233,8 @@ struct Judge<'a, W> {
     name: Text,
     moment: Moment,
     settled: bool,
+    /// Whether an expectation is wanted of each.
+    all: bool,
     watched: W,
     /// Since when a count that appears has stood at zero; `None`: it stood where it is.
     born_at_zero: Option<i64>,
@@ -294,7 +298,7 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         series: &mut Series,
         seen: Option<Seen<'_>>,
     ) -> Option<(SeriesKey, Expectation)> {
-        let of_cluster = series.labels.is_empty();
+        let wanted = self.all || series.labels.is_empty();
         let suspect = match &series.past {
             Past::Level(level) => level.is_suspect(),
             Past::Filling(level, growth) => level.is_suspect() || growth.is_suspect(),
@@ -308,12 +312,12 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
             (Past::Durations(held), _) => held.is_quiet(None),
             _ => false,
         };
-        if quiet && !of_cluster {
+        if quiet && !wanted {
             return None;
         }
         let key = || SeriesKey { signal: self.name.clone(), labels: series.labels.clone() };
         let open = suspect && (self.watched)(&key());
-        let wanted = open || of_cluster;
+        let wanted = open || wanted;
         let expectation = self.step(&mut series.past, seen, open, wanted)?;
         (wanted || expectation.p_value < TOLD).then(|| (key(), expectation))
     }
@@ -421,6 +425,8 @@ mod tests {
         warm_up: Duration::from_hours(1),
         window: Duration::from_hours(24),
         close_after: Duration::from_mins(10),
+        false_per_day: 0.14,
+        bands: Bands::Told,
     };
 
     /// Judges at ticks of 15 seconds.

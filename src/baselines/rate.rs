@@ -4,7 +4,8 @@
 //! binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.6). Events that come in clusters make its variance
 //! larger by their dispersion: variance over mean of the past's counts, block by block (quasi-likelihood; McCullagh &
 //! Nelder, Generalized Linear Models, 2nd ed., §6.2.3). Three windows are judged and the smallest p-value is tripled
-//! (Bonferroni). The longest sees what rises slowly: it counts only what has come since the last hour of silence.
+//! (Bonferroni). The longest sees what rises slowly: it counts only what has come since the last hour of silence. What
+//! has come to an end is judged by the shortest alone.
 //!
 //! It is wrong for rates with a season, and for the first cluster of events that come in clusters by nature.
 
@@ -153,7 +154,8 @@ impl Rate {
         let end = begin.min(self.learned_until(at.now));
         let exposure = (end - self.since) as f64;
         let too_young = window == LONG && end - self.since < BLOCKS * HOUR;
-        if exposure <= 0.0 || too_young || (window == LONG && self.recent.is_empty()) {
+        let over = window != WINDOWS[0] && !self.goes_on(at.now);
+        if exposure <= 0.0 || too_young || over {
             return None;
         }
         let observed = match window {
@@ -184,6 +186,12 @@ impl Rate {
             mature: history >= at.warm_up,
             baseline: "gamma_poisson",
         })
+    }
+
+    /// Whether something came a moment ago, or within the hour where an anomaly is open.
+    fn goes_on(&self, now: i64) -> bool {
+        let within = if self.stopped.is_some() { HOUR } else { WINDOWS[0] };
+        self.recent.back().is_some_and(|(slot, _)| now - *slot <= within)
     }
 
     /// What was added since it last was silent for an hour: what is over counts no more when something else begins.
@@ -344,19 +352,24 @@ mod tests {
     }
 
     #[test]
-    fn what_rises_slowly_is_seen_over_hours_and_is_over_an_hour_after_its_last() {
+    fn what_rises_slowly_is_seen_over_hours_as_long_as_it_goes_on() {
         // Nothing for twenty hours, then once in forty minutes.
         let creeping = |tick: i64| u64::from(tick > 4800 && tick % 160 == 0);
-        let (mut rate, judged) = lived(4800 + 5 * 240, creeping);
+        let (rate, judged) = lived(5920, creeping);
         let judged = judged.unwrap();
         assert_eq!(judged.window, Some(SignedDuration::from_hours(6)));
         assert!(judged.p_value < 1e-4, "{judged:?}");
-        let total = rate.total();
-        let mut last = None;
-        for tick in 6001..6001 + 245 {
-            last = rate.step(total, &at(tick), true, true, true);
-        }
-        assert!(last.unwrap().p_value > 1e-3, "an hour without any");
+        let after = |minutes: i64, open: bool| {
+            let mut rate = rate.clone();
+            let ticks = 5921..=5920 + 4 * minutes;
+            let last = ticks.map(|t| rate.step(rate.total(), &at(t), true, open, true)).last();
+            last.flatten().unwrap().p_value
+        };
+        assert!(after(9, false) < 1e-4 && after(12, false) > 0.1, "it may be over");
+        assert!(
+            after(55, true) < 1e-4 && after(62, true) > 1e-3,
+            "what is told goes on for an hour"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::duration::{format_duration, parse_duration};
 use super::own_signals;
-use super::settings::{Compression, OtlpProtocol, Settings};
+use super::settings::{Bands, Compression, OtlpProtocol, Settings};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 
@@ -258,6 +258,31 @@ pub static FIELDS: &[Field] = &[
         |s| format_duration(s.baseline.close_after)
     ),
     field!(
+        "baseline.false_per_day",
+        "a number from 0.001 to 100",
+        "How many anomalies a day you accept that have no cause; 0.14 is one a week.",
+        |s, v| number(v, 0.001, 100.0).map(|n| s.baseline.false_per_day = n),
+        |s| s.baseline.false_per_day.to_string()
+    ),
+    field!(
+        "baseline.bands",
+        "told or all",
+        "Of which series the expected band is exported: of those in an open anomaly and cluster-wide ones, or of all that \
+         are judged, which is up to three more series for each.",
+        |s, v| {
+            s.baseline.bands = match text(v)?.as_str() {
+                "told" => Bands::Told,
+                "all" => Bands::All,
+                _ => return Err(String::new()),
+            };
+            Ok(())
+        },
+        |s| match s.baseline.bands {
+            Bands::Told => "told".to_owned(),
+            Bands::All => "all".to_owned(),
+        }
+    ),
+    field!(
         "otlp.endpoint",
         "a URL such as http://collector:4317",
         "OpenTelemetry Collector that gets events and metrics; empty: nothing is sent. `OTEL_EXPORTER_OTLP_ENDPOINT` works too.",
@@ -497,6 +522,15 @@ fn duration(value: &Value, min_seconds: u64, max_seconds: u64) -> Result<Duratio
     let duration = parse_duration(&text(value)?).map_err(|_| String::new())?;
     let (min, max) = (Duration::from_secs(min_seconds), Duration::from_secs(max_seconds));
     if duration < min || duration > max { Err(String::new()) } else { Ok(duration) }
+}
+
+fn number(value: &Value, min: f64, max: f64) -> Result<f64, String> {
+    let number: f64 = text(value)?.parse().map_err(|_| String::new())?;
+    if (min..=max).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("expected a number from {min} to {max}, found {number}"))
+    }
 }
 
 fn whole(value: &Value, min: usize, max: usize) -> Result<usize, String> {

@@ -15,7 +15,7 @@ pub use fields::{FIELDS, Field, Value};
 pub use file::{Config, ConfigError, Mistake};
 pub use reference::{effective_yaml, reference_markdown};
 pub use settings::{
-    AuditSettings, BaselineSettings, ClusterSettings, Compression, LeaderElectionSettings,
+    AuditSettings, Bands, BaselineSettings, ClusterSettings, Compression, LeaderElectionSettings,
     LimitSettings, OtlpProtocol, OtlpSettings, PrometheusSettings, Settings, StateSettings,
 };
 pub(crate) use yaml::{Node, closest, parse as parse_yaml};

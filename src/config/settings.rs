@@ -97,6 +97,15 @@ pub struct StateSettings {
     pub interval: Duration,
 }
 
+/// Of which series the expected band is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bands {
+    /// Of cluster-wide series and of those in an open anomaly.
+    Told,
+    /// Of every series that has a past.
+    All,
+}
+
 /// How series are judged against their past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BaselineSettings {
@@ -106,6 +115,10 @@ pub struct BaselineSettings {
     pub window: Duration,
     /// How long an anomaly's series must be back in its band before the anomaly closes.
     pub close_after: Duration,
+    /// How many anomalies a day may be false.
+    pub false_per_day: f64,
+    /// Of which series the band is exported.
+    pub bands: Bands,
 }
 
 /// Where events and metrics are sent.
@@ -215,6 +228,8 @@ impl Default for Settings {
                 warm_up: Duration::from_hours(1),
                 window: Duration::from_hours(24),
                 close_after: Duration::from_mins(10),
+                false_per_day: 0.14,
+                bands: Bands::Told,
             },
             otlp: OtlpSettings::default(),
             leader_election: LeaderElectionSettings {

@@ -1,11 +1,11 @@
 //! Expectation → anomaly. Is it rare enough to be told, since when, how bad, and is it over?
 //!
-//! A series opens an anomaly when it is rarer than the threshold on two of three ticks in a row. The threshold is the
-//! budget of false anomalies a day, divided by the number of tests a day (series × ticks): Bonferroni's bound, so the
-//! budget holds however the series and ticks depend on each other. An anomaly closes when its series has been no rarer
-//! than [`CALM`] for `close_after`. Severity only rises.
+//! A series opens an anomaly when it is rarer than the threshold on two of three ticks in a row. The threshold follows
+//! from the accepted number of false anomalies a day ([`threshold`]). An anomaly closes when its series has been no rarer
+//! than [`CALM`] for `close_after`; one that opens again soon is the same. Severity only rises.
 
 mod calibration;
+mod threshold;
 mod track;
 mod words;
 
@@ -23,13 +23,14 @@ use crate::model::report::{AnomalyLabels, NOMINAL, Rarities};
 use crate::model::signal::Signal;
 
 use calibration::Calibration;
+use threshold::{TESTS_PER_DAY, Threshold};
 use track::Track;
-
-/// False anomalies that are accepted a day: one a week.
-const FALSE_PER_DAY: f64 = 1.0 / 7.0;
 
 /// A series no rarer than this is back to normal.
 const CALM: f64 = 1e-3;
+
+/// What opens again within this time after it closed is the same.
+const AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// Totals of openings that are kept; beyond it the one that opened the longest ago goes.
 const TOTALS: usize = 5_000;
@@ -45,12 +46,16 @@ pub struct Detectors {
     /// How many have opened, and when the last did.
     opened: BTreeMap<AnomalyLabels, (u64, Time)>,
     calibration: Calibration,
+    threshold: Threshold,
     #[serde(skip)]
     bands: Vec<(SeriesKey, Expectation)>,
     #[serde(skip)]
     scores: Vec<(SeriesKey, f64)>,
     #[serde(skip)]
     rarities: Rarities,
+    /// What rare was at the last tick.
+    #[serde(skip)]
+    rare: f64,
 }
 
 /// What bounds false anomalies and the memory of past ones.
@@ -60,6 +65,10 @@ pub struct Bounds {
     pub series: usize,
     /// Ticks a day.
     pub ticks_per_day: f64,
+    /// How many anomalies a day may be false.
+    pub false_per_day: f64,
+    /// Whether the bands of all series are kept, not only of those that are told and of cluster-wide ones.
+    pub all_bands: bool,
     /// How long a series must be calm before its anomaly closes.
     pub close_after: SignedDuration,
     /// Closed anomalies that are kept.
@@ -67,9 +76,9 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The p-value at or below which a series is rare.
-    fn threshold(&self) -> f64 {
-        FALSE_PER_DAY / (self.series.max(1) as f64 * self.ticks_per_day.max(1.0))
+    /// How many tests are made a day.
+    fn tests(&self) -> f64 {
+        self.series as f64 * self.ticks_per_day.min(TESTS_PER_DAY)
     }
 }
 
@@ -86,7 +95,8 @@ impl Detectors {
     /// Takes in the series judged at this tick. One that is not among them was as expected; one of an open anomaly
     /// was not seen, and is neither better nor worse.
     pub fn step(&mut self, judged: Vec<JudgedSeries>, bounds: Bounds, now: Time) -> Changes {
-        let threshold = bounds.threshold();
+        let threshold = self.threshold.of(bounds.false_per_day, bounds.tests());
+        self.rare = threshold;
         let mut changes = Changes::default();
         self.bands.clear();
         self.scores.clear();
@@ -95,9 +105,13 @@ impl Detectors {
         let mut untold =
             Rarities { tests: self.rarities.tests.saturating_sub(told), ..self.rarities };
         self.tracks.values_mut().for_each(Track::next_tick);
-        for (key, signal, expectation) in judged {
+        let surprised = judged.iter().filter(|(.., e)| e.mature && e.p_value < CALM);
+        let surprised = surprised.map(|(key, _, e)| (key, e.p_value));
+        self.threshold.take(self.tracks.values().any(|t| t.anomaly().is_some()), surprised, now);
+        for judged in judged {
+            let (key, _, expectation) = &judged;
             let rare = expectation.mature && expectation.p_value <= threshold;
-            let is_told = self.tracks.contains_key(&key);
+            let is_told = self.tracks.contains_key(key);
             for (place, nominal) in NOMINAL.into_iter().enumerate() {
                 let rare = u64::from(expectation.mature && expectation.p_value <= nominal);
                 self.rarities.at_most[place] += rare;
@@ -105,13 +119,15 @@ impl Detectors {
             }
             if rare || is_told {
                 let track = self.tracks.entry(key.clone()).or_default();
-                track.see(&key, signal, &expectation, threshold, now, &mut changes);
+                let before = || lately(&self.closed, key, now);
+                track.see(&judged, threshold, now, before, &mut changes);
             }
-            let open = self.is_open(&key);
+            let open = self.is_open(key);
             if open || expectation.p_value <= CALM {
                 self.scores.push((key.clone(), track::score(expectation.p_value)));
             }
-            if open || key.labels.is_empty() {
+            if open || bounds.all_bands || key.labels.is_empty() {
+                let (key, _, expectation) = judged;
                 self.bands.push((key, expectation));
             }
         }
@@ -125,7 +141,9 @@ impl Detectors {
     }
 
     fn remember(&mut self, changes: &Changes, keep: usize, now: Time) {
-        for anomaly in &changes.opened {
+        let again = |old: &Arc<Anomaly>| changes.opened.iter().any(|new| new.id == old.id);
+        self.closed.retain(|closed| !again(closed));
+        for anomaly in changes.opened.iter().filter(|a| a.times == 1) {
             let (count, last) = self.opened.entry(labels(anomaly)).or_insert((0, now));
             (*count, *last) = (*count + 1, now);
         }
@@ -164,7 +182,7 @@ impl Detectors {
         self.opened.iter().map(|(labels, (n, _))| (labels.clone(), *n)).collect()
     }
 
-    /// Bands at the last tick, of open anomalies and cluster-wide series.
+    /// Bands at the last tick, of open anomalies and cluster-wide series, or of all.
     #[must_use]
     pub fn bands(&self) -> Vec<(SeriesKey, Expectation)> {
         self.bands.clone()
@@ -182,11 +200,24 @@ impl Detectors {
         self.calibration.ratios()
     }
 
+    /// The p-value at or below which a series was rare at the last tick.
+    #[must_use]
+    pub const fn threshold(&self) -> f64 {
+        self.rare
+    }
+
     /// How often the judged series surprised at the last tick.
     #[must_use]
     pub const fn rarities(&self) -> Rarities {
         self.rarities
     }
+}
+
+/// The anomaly of a series that closed no longer ago than [`AGAIN`].
+fn lately(closed: &[Arc<Anomaly>], key: &SeriesKey, now: Time) -> Option<Arc<Anomaly>> {
+    let recent = |a: &&Arc<Anomaly>| a.closed_at.is_some_and(|at| now.duration_since(at) <= AGAIN);
+    let same = |a: &&Arc<Anomaly>| a.signal == key.signal && a.labels == key.labels;
+    closed.iter().rev().take_while(recent).find(same).cloned()
 }
 
 fn labels(anomaly: &Anomaly) -> AnomalyLabels {
@@ -227,6 +258,8 @@ mod tests {
     const BOUNDS: Bounds = Bounds {
         series: 100,
         ticks_per_day: 5760.0,
+        false_per_day: 1.0 / 7.0,
+        all_bands: false,
         close_after: SignedDuration::from_secs(60),
         keep_closed: 2,
     };
@@ -289,6 +322,35 @@ mod tests {
         }
         let closed = detectors.step(vec![], BOUNDS, at(241)).closed;
         assert!(closed[0].explanation.ends_with("; not seen since 1970-01-01T00:00Z"));
+    }
+
+    #[test]
+    fn what_opens_again_soon_is_the_same() {
+        let mut detectors = open();
+        let first = Arc::clone(&detectors.open()[0]);
+        let mut next = 2;
+        let mut pass = |detectors: &mut Detectors, ticks, p_value| {
+            let mut all = Changes::default();
+            for _ in 0..ticks {
+                let changes = detectors.step(judged(p_value, 9.0, true), BOUNDS, at(next));
+                all.opened.extend(changes.opened);
+                all.closed.extend(changes.closed);
+                next += 1;
+            }
+            all
+        };
+        assert_eq!(pass(&mut detectors, 10, 0.5).closed.len(), 1);
+        let again = pass(&mut detectors, 2, 1e-12).opened;
+        assert_eq!((&*again[0].id, again[0].times), (&*first.id, 2));
+        assert_eq!(again[0].opened_at, first.opened_at);
+        assert!(again[0].explanation.ends_with("; 2 times since 1970-01-01T00:00Z"));
+        assert_eq!(detectors.recently_closed().count(), 0);
+        assert_eq!(detectors.opened_totals()[0].1, 1);
+        assert_eq!(pass(&mut detectors, 10, 0.5).closed[0].times, 2);
+        pass(&mut detectors, 241, 0.5);
+        let another = pass(&mut detectors, 2, 1e-12).opened;
+        assert_ne!(another[0].id, first.id);
+        assert_eq!(another[0].times, 1);
     }
 
     #[test]
@@ -375,15 +437,15 @@ mod tests {
         let mut detectors = Detectors::default();
         for round in 0..5 {
             for tick in [0, 1] {
-                detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(round * 20 + tick));
+                detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(round * 300 + tick));
             }
             for tick in 2..20 {
-                detectors.step(judged(0.9, 1.0, true), BOUNDS, at(round * 20 + tick));
+                detectors.step(judged(0.9, 1.0, true), BOUNDS, at(round * 300 + tick));
             }
         }
         assert_eq!(detectors.recently_closed().count(), 2);
         let newest_first: Vec<Time> = detectors.recently_closed().map(|a| a.opened_at).collect();
-        assert_eq!(newest_first, [at(80), at(60)]);
+        assert_eq!(newest_first, [at(1200), at(900)]);
         assert_eq!(detectors.opened_totals()[0].1, 5);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::{CALM, Changes, words};
+use super::{CALM, Changes, JudgedSeries, words};
 use crate::model::anomaly::{Anomaly, State};
 use crate::model::expectation::Expectation;
 use crate::model::finding::Severity;
@@ -17,7 +17,10 @@ use crate::model::signal::Signal;
 const UNSEEN: SignedDuration = SignedDuration::from_hours(1);
 
 /// A new extreme is told when it is so many times as far off as the one that was told last.
-const FURTHER: f64 = 1.5;
+const FURTHER: f64 = 2.0;
+
+/// From here on p-values say how sure it is, whatever the threshold.
+const EVIDENT: f64 = 1e-8;
 
 /// What is known of a series that was rare of late.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,14 +54,13 @@ impl Track {
         self.open.is_some() || self.rare != 0
     }
 
-    /// Takes in what is expected of the series at this tick.
+    /// Takes in what is expected of the series at this tick. `before` is its anomaly that closed lately.
     pub(super) fn see(
         &mut self,
-        key: &SeriesKey,
-        signal: &'static Signal,
-        expectation: &Expectation,
+        (key, signal, expectation): &JudgedSeries,
         threshold: f64,
         now: Time,
+        before: impl FnOnce() -> Option<Arc<Anomaly>>,
         changes: &mut Changes,
     ) {
         self.seen_at = Some(now);
@@ -77,7 +79,11 @@ impl Track {
         let Some(anomaly) = &mut self.open else {
             if self.rare.count_ones() >= 2 {
                 let since = self.rare_since.unwrap_or(now);
-                let anomaly = Arc::new(anomaly(key, signal, expectation, threshold, since, now));
+                let anomaly = anomaly(key, signal, expectation, threshold, since, now);
+                let anomaly = Arc::new(match before() {
+                    Some(before) => again(&before, anomaly),
+                    None => anomaly,
+                });
                 (self.calm_since, self.adopted) = (None, false);
                 self.history = expectation.history;
                 self.open = Some(Arc::clone(&anomaly));
@@ -137,7 +143,7 @@ fn severity(expectation: &Expectation, threshold: f64) -> Severity {
         expectation.expected - expectation.lower
     };
     let effect = (expectation.observed - expectation.expected).abs() / side.max(1e-9);
-    let evidence = threshold / expectation.p_value.max(f64::MIN_POSITIVE);
+    let evidence = threshold.min(EVIDENT) / expectation.p_value.max(f64::MIN_POSITIVE);
     if effect >= 5.0 && evidence >= 1e6 {
         Severity::Critical
     } else if effect >= 2.0 && evidence >= 1e2 {
@@ -163,6 +169,7 @@ fn anomaly(
         subject: signal.subject(&key.labels),
         state: State::Open,
         severity: severity(expectation, threshold),
+        times: 1,
         opened_at: since,
         updated_at: now,
         closed_at: None,
@@ -174,6 +181,19 @@ fn anomaly(
         p_value: expectation.p_value,
         detector: format!("{}/2_of_3", expectation.baseline).as_str().into(),
         explanation: words::explain(signal, &key.labels, expectation, since),
+    }
+}
+
+/// What closed lately and is open again: the same, once more.
+fn again(before: &Anomaly, now: Anomaly) -> Anomaly {
+    let times = before.times.saturating_add(1);
+    Anomaly {
+        id: before.id.clone(),
+        severity: now.severity.max(before.severity),
+        times,
+        opened_at: before.opened_at,
+        explanation: now.explanation + &words::again(times, before.opened_at),
+        ..now
     }
 }
 
@@ -189,11 +209,15 @@ fn grow(
     let severity = severity(expectation, threshold).max(open.severity);
     let off = (expectation.observed - expectation.expected).abs();
     let told = severity > open.severity || off > FURTHER * (open.observed - open.expected).abs();
-    let since = open.opened_at;
+    let (since, times) = (open.opened_at, open.times);
     let open = Arc::make_mut(open);
     open.updated_at = now;
     if told {
-        *open = Anomaly { severity, ..anomaly(key, signal, expectation, threshold, since, now) };
+        let grown = anomaly(key, signal, expectation, threshold, since, now);
+        *open = Anomaly { severity, times, ..grown };
+        if times > 1 {
+            open.explanation.push_str(&words::again(times, since));
+        }
     }
     told
 }

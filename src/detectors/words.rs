@@ -82,6 +82,11 @@ pub(super) fn closed(why: &str, since: Time) -> String {
     format!("; {why} since {}", minute(since))
 }
 
+/// What is added when it has opened before.
+pub(super) fn again(times: u32, first: Time) -> String {
+    format!("; {times} times since {}", minute(first))
+}
+
 /// The subject, and the labels that it does not tell.
 fn about(signal: &Signal, labels: &Labels) -> String {
     let subject = signal.subject(labels);

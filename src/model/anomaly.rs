@@ -35,7 +35,9 @@ pub struct Anomaly {
     pub state: State,
     /// The worst that it has been.
     pub severity: Severity,
-    /// When the series left its band.
+    /// How many times it has opened: more than once where it came back soon after it had closed.
+    pub times: u32,
+    /// When the series left its band, the first time.
     pub opened_at: Time,
     /// When it was last out of its band.
     pub updated_at: Time,

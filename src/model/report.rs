@@ -151,6 +151,8 @@ pub struct SelfReport {
     /// How many times as often as they may series surprised of late that nothing is told of, for each of [`NOMINAL`];
     /// `None` where there were too few tests to say.
     pub calibration: [Option<f64>; NOMINAL.len()],
+    /// The p-value at or below which a series is rare enough to be told.
+    pub threshold: f64,
 }
 
 /// How rare a series may be: the probabilities at which [`Rarities`] counts.

@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::baselines::{Baselines, Circumstances};
-use crate::config::Settings;
+use crate::config::{Bands, Settings};
 use crate::detectors::{Bounds, Detectors};
 use crate::layers;
 use crate::model::finding::Finding;
@@ -221,6 +221,7 @@ impl Pipeline {
                 watching_since: self.state.watching_since,
                 rarities: detectors.rarities(),
                 calibration: detectors.calibration(),
+                threshold: detectors.threshold(),
             },
             signals,
         }
@@ -346,6 +347,8 @@ impl Pipeline {
         let bounds = Bounds {
             series: baselines.len(),
             ticks_per_day: 86_400.0 / self.settings.tick.as_secs_f64(),
+            false_per_day: self.settings.baseline.false_per_day,
+            all_bands: self.settings.baseline.bands == Bands::All,
             close_after: signed(self.settings.baseline.close_after),
             keep_closed: self.settings.limits.closed_anomalies,
         };

@@ -14,6 +14,9 @@ use kubestrata::model::signal::Signal;
 use kubestrata::model::source::Availability;
 use kubestrata::model::world::World;
 
+/// For how long after its end an anomaly may open again.
+const AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
 /// The label under which series beyond a limit are summed up.
 const FOLDED: &str = "other";
 
@@ -37,7 +40,7 @@ pub struct Book {
     /// Open findings, with the earliest start that was told.
     pub open: BTreeMap<String, Finding>,
     anomalies: BTreeSet<String>,
-    closed_anomalies: BTreeSet<String>,
+    closed_anomalies: BTreeMap<String, Timestamp>,
     totals: BTreeMap<(&'static str, Labels), u64>,
     pub story: Vec<Told>,
     /// Names and ids of all notices, as they are exported.
@@ -60,7 +63,7 @@ impl Book {
             skew: SignedDuration::ZERO,
             open: BTreeMap::new(),
             anomalies: BTreeSet::new(),
-            closed_anomalies: BTreeSet::new(),
+            closed_anomalies: BTreeMap::new(),
             totals: BTreeMap::new(),
             story: Vec::new(),
             notices: Vec::new(),
@@ -138,7 +141,9 @@ impl Book {
                     self.story.push(Told { at, opened: false, finding: f.clone(), unseen });
                 }
                 Notice::AnomalyOpened(a) => {
-                    let again = self.closed_anomalies.contains(&a.id);
+                    // What opens again within the hour is the same.
+                    let closed = self.closed_anomalies.get(&a.id);
+                    let again = closed.is_some_and(|at| report.at.duration_since(*at) > AGAIN);
                     if !self.anomalies.insert(a.id.clone()) || again {
                         self.complain(format!("anomaly {} opened twice: {}", a.id, a.explanation));
                     }
@@ -151,7 +156,7 @@ impl Book {
                     if !self.anomalies.remove(&a.id) {
                         self.complain(format!("anomaly {} closed unopened", a.id));
                     }
-                    self.closed_anomalies.insert(a.id.clone());
+                    self.closed_anomalies.insert(a.id.clone(), report.at);
                 }
             }
         }

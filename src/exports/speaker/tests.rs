@@ -46,6 +46,7 @@ fn finding(number: u64) -> Finding {
 /// The anomaly of a series as the replica `id` sees it.
 fn anomaly(id: &str, series: &str) -> Anomaly {
     Anomaly {
+        times: 1,
         id: id.to_owned(),
         layer: Layer::Storage,
         signal: SIGNAL.name.into(),
