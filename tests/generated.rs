@@ -17,6 +17,7 @@ fn generated_pages_are_fresh() {
         ("docs/clusterrole.yaml", catalog::cluster_role_yaml(&Layer::ALL, &[])),
         ("docs/lease-role.yaml", catalog::lease_role_yaml()),
         ("docs/rights.md", catalog::rights_markdown()),
+        ("alerts/bands.rules.yaml", catalog::band_rules_yaml()),
         ("docs/cli.md", kubestrata::cli::reference_markdown()),
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

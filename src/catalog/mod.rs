@@ -1,11 +1,13 @@
 //! What do the declarations say? The signal catalogue as table, page and JSON, and the role that it needs.
 
+mod bands;
 mod role;
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
+pub use bands::band_rules_yaml;
 pub use role::{cluster_role_yaml, lease_role_yaml, rights_markdown};
 
 use crate::layers;
