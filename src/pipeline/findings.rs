@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::finding::{Finding, Verdict};
@@ -25,8 +26,8 @@ struct Key {
 struct Track {
     /// When the state was first seen.
     first_seen: Time,
-    /// Ticks in a row at which it was not seen.
-    missed: u32,
+    /// Since when it has not been seen any more.
+    missed: Option<Time>,
     /// What was told; `None` while it has not held for its dwell.
     told: Option<Finding>,
 }
@@ -40,8 +41,12 @@ pub(super) struct Findings {
     adopted: BTreeMap<Text, (u32, BTreeSet<String>)>,
 }
 
-/// Ticks without the state after which it is over: one tick is no evidence, as when two reasons alternate.
-const CLEAR_TICKS: u32 = 2;
+/// What is told is over when it was away at two looks this far apart at least: one is no evidence, as when two reasons
+/// alternate, nor are two in a row, as right after a start.
+const APART: SignedDuration = SignedDuration::from_secs(10);
+
+/// At how many looks something that another replica has told may turn out to be so.
+const LOOKS: u32 = 2;
 
 impl Findings {
     /// Takes in what a signal sees at this tick, and says what opened and what closed. With `impatient`, a state whose
@@ -57,7 +62,8 @@ impl Findings {
         let mut notices = Vec::new();
         let adopted = self.adopted.remove(signal.name);
         for (_, track) in self.tracks.range_mut(first(signal.name)..).take_while(of(signal.name)) {
-            track.missed += 1;
+            // A clock may have been set back.
+            track.missed = Some(track.missed.map_or(now, |since| since.min(now)));
         }
         for verdict in verdicts {
             let key = Key {
@@ -67,9 +73,9 @@ impl Findings {
                 labels: verdict.labels.clone(),
             };
             let id = id_of(&key);
-            let fresh = Track { first_seen: now, missed: 0, told: None };
+            let fresh = Track { first_seen: now, missed: None, told: None };
             let track = self.tracks.entry(key).or_insert(fresh);
-            track.missed = 0;
+            track.missed = None;
             let since = verdict.since.unwrap_or(track.first_seen).min(now);
             let held = impatient && verdict.since.is_none()
                 || now.duration_since(since) >= verdict.dwell
@@ -86,8 +92,9 @@ impl Findings {
         self.adopt_later(signal.name, adopted);
         let tracks = self.tracks.range(first(signal.name)..);
         let is_over = |key: &Key, track: &Track| {
-            let clear = if track.told.is_some() { CLEAR_TICKS } else { 1 };
-            track.missed >= clear || track.missed > 0 && !is_there(&key.labels)
+            let least = if track.told.is_some() { APART } else { SignedDuration::ZERO };
+            let long = |since: Time| now.duration_since(since) >= least || !is_there(&key.labels);
+            track.missed.is_some_and(long)
         };
         let over = tracks.take_while(of(signal.name)).filter(|(key, track)| is_over(key, track));
         let over = over.map(|(key, _)| key.clone()).collect();
@@ -116,7 +123,7 @@ impl Findings {
         self.adopted.clear();
         for (signal, id) in told {
             let (ticks, ids) = self.adopted.entry(signal.into()).or_default();
-            *ticks = CLEAR_TICKS;
+            *ticks = LOOKS;
             ids.insert(id.to_owned());
         }
     }
@@ -192,8 +199,6 @@ fn id_of(key: &Key) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
-
     use super::*;
     use crate::labels;
     use crate::model::finding::Severity;
@@ -284,6 +289,18 @@ mod tests {
         let notices = findings.update(&SIGNAL, &[], (at(160), false), |_| true);
         assert!(matches!(&notices[..], [Notice::FindingClosed(f)] if f.since == at(0)));
         assert_eq!(findings.open(SIGNAL.name).count(), 0);
+    }
+
+    #[test]
+    fn two_looks_in_a_row_are_no_evidence_that_it_is_over() {
+        let mut findings = Findings::default();
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], (at(100), false), |_| true);
+        for second in [103, 109] {
+            assert!(findings.update(&SIGNAL, &[], (at(second), false), |_| true).is_empty());
+        }
+        findings.update(&SIGNAL, &[verdict(Some(at(0)))], (at(124), false), |_| true);
+        assert!(findings.update(&SIGNAL, &[], (at(139), false), |_| true).is_empty());
+        assert_eq!(findings.open(SIGNAL.name).count(), 1);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use kubestrata::model::report::{Notice, Report, Series};
 use kubestrata::model::signal::Signal;
 use kubestrata::model::source::Availability;
 use kubestrata::model::world::World;
+use kubestrata::pipeline::Pipeline;
 
 /// For how long after its end an anomaly may open again.
 const AGAIN: SignedDuration = SignedDuration::from_hours(1);
@@ -50,6 +51,8 @@ pub struct Book {
     pub served: BTreeSet<Kind>,
     /// When lives ended without a word.
     pub killed: Vec<Timestamp>,
+    /// Of who is asked for it: open findings, and when a look without a past would not have told them.
+    pub over: Option<BTreeMap<String, Vec<Timestamp>>>,
     /// How often pods were listed anew in this life.
     pub relists: u64,
     pub broken: Vec<String>,
@@ -70,6 +73,7 @@ impl Book {
             reports: 0,
             served: BTreeSet::new(),
             killed: Vec::new(),
+            over: None,
             relists: 0,
             broken: Vec::new(),
         }
@@ -107,6 +111,12 @@ impl Book {
             .collect();
         self.relists = world.source_ref(Kind::Pod).map_or(0, |s| s.relists);
         self.hear(report, &blind);
+        if let Some(over) = &mut self.over {
+            let seen = single_look(world, settings, report.at);
+            for id in self.open.keys().filter(|id| !seen.contains_key(*id)) {
+                over.entry(id.clone()).or_default().push(report.at - self.skew);
+            }
+        }
         self.compare_findings(report, &blind);
         self.compare_anomalies(report);
         self.count(report);
@@ -286,6 +296,16 @@ impl Book {
         }
         sums
     }
+}
+
+/// What a look without a past tells of the cluster, and since when.
+pub fn single_look(
+    world: &World,
+    settings: &Settings,
+    now: Timestamp,
+) -> BTreeMap<String, Timestamp> {
+    let report = Pipeline::for_single_look(settings.clone()).step(world, now);
+    report.findings.into_iter().map(|f| (f.id, f.since)).collect()
 }
 
 fn labels_of(series: &Series) -> Vec<&Labels> {

@@ -11,12 +11,11 @@ use kube::Client;
 use kubestrata::clock::Clock;
 use kubestrata::config::Settings;
 use kubestrata::evaluate::{self, START};
-use kubestrata::pipeline::Pipeline;
 use kubestrata::sim::{Cluster, Trouble};
 use kubestrata::sources::KubeletAccess;
 use tokio::time::{Instant, sleep_until};
 
-use super::book::Book;
+use super::book::{Book, single_look};
 use super::collector::Collector;
 use super::ledger::Ledger;
 use super::plan::{Flood, Plan, Planned, Random, TROUBLED};
@@ -73,6 +72,7 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let of_two = |name, server| replica(name, server).heard_by(&ledger);
     let (mut a, mut b) = (of_two("a", 0), of_two("b", 1));
     let (mut calm, mut fresh) = (replica("calm", CALM), replica("fresh", CALM));
+    calm.book.over = Some(BTreeMap::new());
     // A moment after everything that happens at whole seconds.
     let end = origin + plan.length + plan.calm + Duration::from_millis(7);
     let began = (origin, START);
@@ -112,7 +112,7 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
         settle(replica, life).await;
         broken.extend(truth::of_cluster(&client(CALM), replica, life).await);
     }
-    let says = single_look(&life_calm, settings, calm.book.last);
+    let says = single_look(life_calm.ticker.reader().world(), settings, calm.book.last);
     let dropped_events = life_calm.ticker.look().myself.dropped_events;
     let [a, b, calm, fresh] = [a, b, calm, fresh].map(|replica| replica.book);
     for (book, troubles) in [&a, &b].into_iter().zip(&plan.troubles) {
@@ -149,13 +149,6 @@ fn unnoticed(planned: &Planned) -> (Timestamp, Timestamp) {
         _ => planned.until.min(planned.from + Duration::from_secs(45)),
     };
     (time(planned.from), time(until))
-}
-
-/// What a look without a past tells of the cluster, and since when.
-fn single_look(life: &Life, settings: &Settings, now: Timestamp) -> BTreeMap<String, Timestamp> {
-    let mut pipeline = Pipeline::for_single_look(settings.clone());
-    let report = pipeline.step(life.ticker.reader().world(), now);
-    report.findings.into_iter().map(|f| (f.id, f.since)).collect()
 }
 
 /// Lets a daemon take in what has been sent to it, and look.

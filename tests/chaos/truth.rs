@@ -31,6 +31,11 @@ const OF_REPORTS: &[&str] = &[
 /// Totals that share what they count: whether a pod is put out, or leaves a node in maintenance, its node says.
 const SHARED: &[&[&str]] = &[&["compute_evictions_total", "compute_maintenance_evictions_total"]];
 
+/// A bad state is over when it is away at two ticks: as long may another have seen it away at one of its own before that,
+/// and after that for a tick.
+const CLEAR: SignedDuration = SignedDuration::from_secs(32);
+const TICK: SignedDuration = SignedDuration::from_secs(16);
+
 /// By how much two daemons may differ in when they tell something: a tick, what clocks are off, and a moment.
 const APART: SignedDuration = SignedDuration::from_mins(1);
 
@@ -226,9 +231,14 @@ pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
             let killed = book.killed.iter().any(|at| *at >= told.at && *at <= told.at + APART);
             *id == f.id && *from == told.at && (killed || *until <= told.at + APART)
         };
+        // It was over for a moment, in which others looked but once.
+        let over = calm.over.as_ref().and_then(|over| over.get(&f.id));
+        let blinked = over.is_some_and(|times| {
+            times.iter().any(|at| *at <= later(told.at, TICK) && told.at <= later(*at, CLEAR))
+        });
         let wrong = match told.opened {
             true => !of.iter().any(so) && !mine[&about].iter().any(brief),
-            false => of.iter().any(goes_on) && !mine[&about].iter().any(stays),
+            false => of.iter().any(goes_on) && !mine[&about].iter().any(stays) && !blinked,
         };
         if wrong {
             let what = if told.opened { "opened what was not so" } else { "closed what went on" };
