@@ -432,7 +432,10 @@ impl World {
             },
             Object::Job(o) => self.jobs.upsert(*o),
             Object::CronJob(o) => self.cron_jobs.upsert(*o),
-            Object::Pod(o) => self.pods.upsert(*o),
+            Object::Pod(mut o) => {
+                o.recall_kills(self.pods.get(&o.meta.namespace, &o.meta.name));
+                self.pods.upsert(*o)
+            }
             Object::Claim(o) => self.claims.upsert(*o),
             Object::Volume(o) => self.volumes.upsert(*o),
             Object::StorageClass(o) => self.storage_classes.upsert(*o),

@@ -11,6 +11,7 @@ mod group;
 mod heartbeats;
 mod jobs;
 mod kubelets;
+mod memory;
 mod nodes;
 mod probes;
 mod quotas;
@@ -40,6 +41,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &restarts::RESTARTS,
         &restarts::CRASHLOOP,
         &restarts::OOM_KILLS,
+        &memory::KILLED_AGAIN,
         &waiting::WAITING,
         &scheduling::UNSCHEDULABLE,
         &startup::TIME_TO_READY,

@@ -329,7 +329,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Weak,
         summary: "{workload} leaks and is killed for its memory every few hours",
         root: "Deployment {workload}",
-        tells: &["compute_oom_kills_total", "compute_container_restarts_total"],
+        tells: &[
+            "compute_oom_killed_again",
+            "compute_oom_kills_total",
+            "compute_container_restarts_total",
+        ],
         follows: UNSERVED,
         within: 43_200,
         lasts: 172_800,

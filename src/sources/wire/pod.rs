@@ -278,12 +278,13 @@ fn container(
         ready: status.is_some_and(|s| s.ready),
         started: status.is_some_and(|s| s.started != Some(false)),
         has_requests: requests.is_some_and(|r| r.cpu.is_some() && r.memory.is_some()),
-        has_limits: limits.is_some_and(|l| l.memory.is_some()),
+        memory_limit: text(texts, limits.and_then(|l| l.memory.as_deref())),
         has_probes: spec.liveness_probe.is_some()
             || spec.readiness_probe.is_some()
             || spec.startup_probe.is_some(),
         state: state.map(|s| container_state(s, texts)).unwrap_or_default(),
         last: last.map(|t| termination(t, texts)),
+        kills: Box::default(),
     }
 }
 
