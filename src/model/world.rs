@@ -445,7 +445,10 @@ impl World {
             Object::Event(o) => self.events.upsert(*o),
             Object::Slice(o) => self.slices.upsert(*o),
             Object::Resource(mut o) => {
-                o.renewed = self.renewed(&o, now);
+                if o.kind == Kind::Lease {
+                    o.held_by = self.held_by(&o);
+                    o.renewed = self.renewed(&o, now);
+                }
                 self.resources.of_mut(o.kind).upsert(*o)
             }
             Object::Scrape(o) => self.scrapes.of_mut(o.kind).upsert(*o),
@@ -462,13 +465,21 @@ impl World {
     /// When the renewal came of which a lease speaks that is read now: what was there at first sight and still is there
     /// came when its holder says.
     fn renewed(&self, lease: &Resource, now: Time) -> Option<Time> {
-        if lease.kind != Kind::Lease {
-            return None;
-        }
         let held = self.resources.of(lease.kind).get(&lease.meta.namespace, &lease.meta.name)?;
         let at = |lease: &Resource| lease.body.text("spec.renewTime").clone();
         let says = || lease.body.time("spec.renewTime");
         if at(held) == at(lease) { held.renewed.or_else(says) } else { Some(now) }
+    }
+
+    /// Who holds a lease that is read now, or did before it was given back.
+    fn held_by(&self, lease: &Resource) -> Text {
+        let holder = lease.body.text("spec.holderIdentity");
+        if !holder.is_empty() {
+            return holder.clone();
+        }
+        let before = self.resources.of(lease.kind).get(&lease.meta.namespace, &lease.meta.name);
+        let before = before.filter(|before| before.meta.uid == lease.meta.uid);
+        before.map(|before| before.held_by.clone()).unwrap_or_default()
     }
 
     fn note(&mut self, kind: Kind, note: SourceNote, now: Time) {

@@ -65,6 +65,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
                 "observability_apiservice_unavailable",
                 "observability_collector_unhealthy",
                 "observability_leader_lease_stale",
+                "observability_leader_transitions_total",
                 "observability_monitor_without_targets",
                 "observability_prometheus_stack_unhealthy",
                 "networking_dataplane_uncovered",

@@ -34,6 +34,7 @@ const MOVED: Follows = &[
         "compute_evictions_total",
         "compute_rollout_active",
         "compute_unschedulable_pods",
+        "observability_leader_transitions_total",
         "storage_attach_error",
         "storage_detach_blocked",
     ],
