@@ -14,6 +14,7 @@ mod kubelets;
 mod memory;
 mod nodes;
 mod probes;
+mod pulls;
 mod quotas;
 mod restarts;
 mod rollouts;
@@ -43,6 +44,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &restarts::OOM_KILLS,
         &memory::KILLED_AGAIN,
         &waiting::WAITING,
+        &pulls::FAILURES,
         &scheduling::UNSCHEDULABLE,
         &startup::TIME_TO_READY,
         &startup::STARTUP,
@@ -84,7 +86,10 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
             probes::observe_pod(o, pod, tallies);
         }
         Object::Node(node) => nodes::observe(o, node, tallies),
-        Object::Event(event) => probes::observe(o, event, tallies),
+        Object::Event(event) => {
+            probes::observe(o, event, tallies);
+            pulls::observe(event, tallies);
+        }
         other => {
             if let Some(hpa) = autoscaling::autoscaler(other) {
                 autoscaling::observe(o, hpa, tallies);

@@ -167,3 +167,31 @@ pub struct Termination {
     /// `finishedAt`.
     pub finished: Option<Time>,
 }
+
+/// The host of an image reference: the part before the first `/` when it looks like a host (distribution/reference).
+#[must_use]
+pub fn registry(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_the_host_of_the_image() {
+        let cases = [
+            ("nginx", "docker.io"),
+            ("library/nginx:1", "docker.io"),
+            ("localhost/x", "localhost"),
+            ("reg:5000/x", "reg:5000"),
+            ("ghcr.io/a/b@sha256:0", "ghcr.io"),
+        ];
+        for (image, expected) in cases {
+            assert_eq!(registry(image), expected, "{image}");
+        }
+    }
+}

@@ -16,7 +16,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Moderate,
         summary: "registry {host} wants new credentials, store {store} cannot bring them, {deployment} is released",
         root: "SecretStore {store}",
-        tells: &["security_secret_sync_failed", "compute_container_waiting"],
+        tells: &[
+            "security_secret_sync_failed",
+            "compute_container_waiting",
+            "compute_image_pull_failures_total",
+        ],
         follows: &[
             UNREADY,
             &["compute_rollout_active", "compute_rollout_stalled", "gitops_argo_unhealthy"],

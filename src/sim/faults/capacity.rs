@@ -271,7 +271,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Obvious,
         summary: "a release of Deployment {deployment} names a tag that was never pushed",
         root: "Deployment {deployment}",
-        tells: &["compute_container_waiting"],
+        tells: &["compute_container_waiting", "compute_image_pull_failures_total"],
         follows: UNSERVED,
         within: 240,
         lasts: 600,

@@ -133,7 +133,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Obvious,
         summary: "registry {host} is down while {first} and {second} are released",
         root: "Deployment {first}",
-        tells: &["compute_container_waiting"],
+        tells: &["compute_container_waiting", "compute_image_pull_failures_total"],
         follows: UNSERVED,
         within: 240,
         lasts: 480,
