@@ -83,6 +83,7 @@ pub(super) fn resource(kind: Kind, name: &str, manifest: serde_json::Value) -> R
         conditions: conditions.collect(),
         body,
         renewed: None,
+        held_by: Text::default(),
     }
 }
 

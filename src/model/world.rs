@@ -1,9 +1,10 @@
 //! What is in the cluster now? One slim record per object, filled by sources, read by layers.
 
+mod alerts;
 mod store;
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashSet;
 
@@ -15,6 +16,8 @@ use super::record::{
 use super::source::{Availability, SourceNote, SourceStatus};
 use super::text::Text;
 use super::view::Indexes;
+
+use alerts::Alerts;
 
 pub use store::{Stamp, Store};
 
@@ -83,6 +86,8 @@ pub struct World {
     /// What is built of the objects when it is first asked for, until they change.
     pub(super) indexes: Indexes,
     tombstones: Tombstones,
+    /// Of rules that may be gone.
+    alerts: Alerts,
     /// Audit events that came lately: one that is sent again counts once.
     audited: Tombstones,
 }
@@ -233,12 +238,14 @@ impl World {
                 self.tombstones.add(uid);
                 if each!(mut self, kind, store => store.delete(&key, uid)) {
                     self.indexes.forget(kind);
+                    self.look_at_alerts(kind, Some(&key.0), now);
                 }
             }
             Delta::Keep { kind, key } => each!(mut self, kind, store => store.keep(&key)),
             Delta::Synced(kind) => {
                 if each!(mut self, kind, store => store.synced()) {
                     self.indexes.forget(kind);
+                    self.look_at_alerts(kind, None, now);
                 }
                 let source = self.source_mut(kind);
                 // A kind that is polled is listed again and again; that is no gap in what was seen.
@@ -253,6 +260,9 @@ impl World {
             Delta::Unserved(kind) => {
                 if each!(mut self, kind, store => store.clear()) {
                     self.indexes.forget(kind);
+                }
+                if kind == Kind::PrometheusRule {
+                    self.alerts.clear();
                 }
                 self.sight = Stamp::fresh();
                 let source = self.source_mut(kind);
@@ -332,6 +342,13 @@ impl World {
                 | Kind::EndpointSlice
         );
         (!own_record).then(|| self.resources.of(kind))
+    }
+
+    /// Namespaces that have alerts or had some within a day, with their alerts by name, and since when those are gone that
+    /// no PrometheusRule has any more.
+    pub fn alerts(&self) -> impl Iterator<Item = (&Text, &BTreeMap<Text, Option<Time>>)> {
+        self.resources.of(Kind::PrometheusRule).mark();
+        self.alerts.iter()
     }
 
     /// The last answers of an endpoint's instances.
@@ -432,7 +449,10 @@ impl World {
             },
             Object::Job(o) => self.jobs.upsert(*o),
             Object::CronJob(o) => self.cron_jobs.upsert(*o),
-            Object::Pod(o) => self.pods.upsert(*o),
+            Object::Pod(mut o) => {
+                o.recall_kills(self.pods.get(&o.meta.namespace, &o.meta.name));
+                self.pods.upsert(*o)
+            }
             Object::Claim(o) => self.claims.upsert(*o),
             Object::Volume(o) => self.volumes.upsert(*o),
             Object::StorageClass(o) => self.storage_classes.upsert(*o),
@@ -442,8 +462,16 @@ impl World {
             Object::Event(o) => self.events.upsert(*o),
             Object::Slice(o) => self.slices.upsert(*o),
             Object::Resource(mut o) => {
-                o.renewed = self.renewed(&o, now);
-                self.resources.of_mut(o.kind).upsert(*o)
+                if o.kind == Kind::Lease {
+                    o.held_by = self.held_by(&o);
+                    o.renewed = self.renewed(&o, now);
+                }
+                let (kind, namespace) = (o.kind, o.meta.namespace.clone());
+                let changed = self.resources.of_mut(kind).upsert(*o);
+                if changed {
+                    self.look_at_alerts(kind, Some(&namespace), now);
+                }
+                changed
             }
             Object::Scrape(o) => self.scrapes.of_mut(o.kind).upsert(*o),
             Object::Audit(o) => {
@@ -459,13 +487,33 @@ impl World {
     /// When the renewal came of which a lease speaks that is read now: what was there at first sight and still is there
     /// came when its holder says.
     fn renewed(&self, lease: &Resource, now: Time) -> Option<Time> {
-        if lease.kind != Kind::Lease {
-            return None;
-        }
         let held = self.resources.of(lease.kind).get(&lease.meta.namespace, &lease.meta.name)?;
         let at = |lease: &Resource| lease.body.text("spec.renewTime").clone();
         let says = || lease.body.time("spec.renewTime");
         if at(held) == at(lease) { held.renewed.or_else(says) } else { Some(now) }
+    }
+
+    /// Who holds a lease that is read now, or did before it was given back.
+    fn held_by(&self, lease: &Resource) -> Text {
+        let holder = lease.body.text("spec.holderIdentity");
+        if !holder.is_empty() {
+            return holder.clone();
+        }
+        let before = self.resources.of(lease.kind).get(&lease.meta.namespace, &lease.meta.name);
+        let before = before.filter(|before| before.meta.uid == lease.meta.uid);
+        before.map(|before| before.held_by.clone()).unwrap_or_default()
+    }
+
+    /// Rules of this namespace, or of any, have changed.
+    fn look_at_alerts(&mut self, kind: Kind, namespace: Option<&Text>, now: Time) {
+        if kind != Kind::PrometheusRule {
+            return;
+        }
+        let all = namespace.map_or_else(|| self.alerts.namespaces(), |one| vec![one.clone()]);
+        for namespace in &all {
+            let rules = self.resources.of(kind).iter().filter(|r| r.meta.namespace == *namespace);
+            self.alerts.look(namespace, rules, now);
+        }
     }
 
     fn note(&mut self, kind: Kind, note: SourceNote, now: Time) {

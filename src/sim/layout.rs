@@ -174,7 +174,7 @@ pub(crate) fn own() -> impl Iterator<Item = (String, &'static Role)> {
 /// Whether what runs in this namespace of the house is used by all others, so that its faults show anywhere.
 #[must_use]
 pub fn serves_everybody(namespace: &str) -> bool {
-    matches!(namespace, "kube-system" | "kyverno" | "platform")
+    matches!(namespace, "cert-manager" | "kube-system" | "kyverno" | "platform")
 }
 
 /// What is older than the house's own programs came from elsewhere.

@@ -86,7 +86,7 @@ fn blind(view: &View<'_>, out: &mut Readings) {
         for container in pod.containers.iter().filter(|c| c.role == Role::Main) {
             all += 1;
             requests += u64::from(!container.has_requests);
-            limits += u64::from(!container.has_limits);
+            limits += u64::from(container.memory_limit.is_empty());
             probes += u64::from(!container.has_probes);
         }
     }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn containers_that_promise_nothing_are_a_share() {
         let running = || container(ContainerState::Running { since: None });
-        let good = Container { has_requests: true, has_limits: true, ..running() };
+        let good = Container { has_requests: true, memory_limit: "1Gi".into(), ..running() };
         let pods = Pod { containers: [good, running()].into(), ..pod("web-1") };
         let readings = read(&BLIND, &world([Object::Pod(Box::new(pods))]));
         let shares: Vec<_> = readings.iter().map(|r| (r.value, r.population)).collect();

@@ -11,8 +11,10 @@ mod group;
 mod heartbeats;
 mod jobs;
 mod kubelets;
+mod memory;
 mod nodes;
 mod probes;
+mod pulls;
 mod quotas;
 mod restarts;
 mod rollouts;
@@ -40,7 +42,9 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &restarts::RESTARTS,
         &restarts::CRASHLOOP,
         &restarts::OOM_KILLS,
+        &memory::KILLED_AGAIN,
         &waiting::WAITING,
+        &pulls::FAILURES,
         &scheduling::UNSCHEDULABLE,
         &startup::TIME_TO_READY,
         &startup::STARTUP,
@@ -82,7 +86,10 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
             probes::observe_pod(o, pod, tallies);
         }
         Object::Node(node) => nodes::observe(o, node, tallies),
-        Object::Event(event) => probes::observe(o, event, tallies),
+        Object::Event(event) => {
+            probes::observe(o, event, tallies);
+            pulls::observe(event, tallies);
+        }
         other => {
             if let Some(hpa) = autoscaling::autoscaler(other) {
                 autoscaling::observe(o, hpa, tallies);

@@ -4,7 +4,7 @@ use crate::labels;
 use crate::model::finding::{Severity, Verdict, Verdicts, short_age};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Resource, Workload};
+use crate::model::record::{Resource, Time, Workload};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
@@ -15,11 +15,12 @@ pub(super) static STALE: Signal = Signal {
     name: "observability_leader_lease_stale",
     layer: Layer::Observability,
     help: "Leader leases that nobody has renewed for twice their duration and a minute, although somebody did within a \
-           day: the controller is dead, or cannot reach the API server. Healthy is none.",
+           day: the controller is dead, or cannot reach the API server; `nobody` where its leader has gone and the workload \
+           that it was of is still there, without a leader: scaled to zero, or not able to run. Healthy is none.",
     unit: Unit::Count,
     labels: &["namespace", "lease", "reason"],
-    reasons: &["control_plane", "controller"],
-    bound: "leases × 2 reasons",
+    reasons: &["control_plane", "controller", "nobody"],
+    bound: "leases × 3 reasons",
     needs: &[Kind::Lease],
     uses: OWNERS,
     profile: Profile::None,
@@ -54,6 +55,10 @@ const READ_EVERY: i64 = 30;
 /// one leases are not seen at all.
 const UNTIL_READ_AGAIN: i64 = 300;
 
+/// Seconds within which somebody else takes over what a leader left, when all is well: a new pod has to be started where
+/// there is only one.
+const TAKEN_OVER: i64 = 300;
+
 /// Whether the lease elects a leader: those of nodes and of API servers are signs of life of others.
 fn elects(lease: &Resource) -> bool {
     let identity = lease.meta.labels.get("apiserver.kubernetes.io/identity").is_some();
@@ -80,6 +85,44 @@ fn is_gone(view: &View<'_>, holder: &str) -> bool {
         && !view.counted_workloads().any(makes)
 }
 
+/// Whether a pod of this name is, or was, one of the workload's: `<workload>-<hash>-<suffix>`, or what its kind has in
+/// place of the hash and the suffix. An identity has more behind it, as `_<random>`.
+fn is_of(workload: &Workload, holder: &str) -> bool {
+    // The letters of which Kubernetes makes names have no vowels among them, so that they make no words.
+    let drawn = |part: &str| part.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b));
+    let suffix = |part: Option<&str>| part.is_some_and(|p| p.len() == 5 && drawn(p));
+    let rest = holder.strip_prefix(workload.meta.name.as_str()).and_then(|r| r.strip_prefix('-'));
+    let Some(rest) = rest else { return false };
+    let mut parts = rest.split(['-', '_']);
+    match workload.kind {
+        Kind::Deployment => parts.next().is_some_and(drawn) && suffix(parts.next()),
+        Kind::StatefulSet => parts.next().is_some_and(|p| p.parse::<u32>().is_ok()),
+        _ => suffix(parts.next()),
+    }
+}
+
+/// A lease that its leader gave back, or left without a word, while its workload stayed. Of software that was removed
+/// nothing stays but the lease.
+fn left(view: &View<'_>, lease: &Resource, since: Time) -> Option<Verdict> {
+    let led = &lease.held_by;
+    let mut own: Vec<&Workload> =
+        view.top_workloads().filter(|w| w.meta.deleting.is_none() && is_of(w, led)).collect();
+    own.sort_by_key(|w| (w.meta.namespace != lease.meta.namespace, &w.meta.namespace));
+    let workload = own.first()?;
+    let why = match workload.desired {
+        0 => "it is scaled to zero".to_owned(),
+        wanted => format!("{} of its {wanted} pods are ready", workload.ready),
+    };
+    let told = format!(
+        "leads no more: nobody has held the lease {}/{} since {led} left it, and {why}",
+        lease.meta.namespace, lease.meta.name
+    );
+    let labels = labels![&lease.meta.namespace, &lease.meta.name, "nobody"];
+    let subject = Subject::new(workload.kind, &workload.meta.namespace, &workload.meta.name);
+    let since = lease.renewed.map(|_| since);
+    Some(Verdict::new(subject, labels, "nobody", told).since(since).dwell(TAKEN_OVER))
+}
+
 fn stale(view: &View<'_>, out: &mut Verdicts) {
     for lease in view.resources(Kind::Lease).filter(|l| elects(l)) {
         let (Some(renewed), Some(age), Some(lasts)) = (
@@ -89,12 +132,13 @@ fn stale(view: &View<'_>, out: &mut Verdicts) {
         ) else {
             continue;
         };
-        // A leader that ends well gives its lease back.
-        let holder = lease.body.text("spec.holderIdentity");
-        if holder.is_empty() || age as f64 <= 2.0 * lasts + 60.0 || age > LITTER {
+        if age as f64 <= 2.0 * lasts + 60.0 || age > LITTER {
             continue;
         }
-        if is_gone(view, holder) {
+        let holder = lease.body.text("spec.holderIdentity");
+        // A leader that ends well gives its lease back.
+        if holder.is_empty() || is_gone(view, holder) {
+            out.0.extend(left(view, lease, renewed));
             continue;
         }
         let core = matches!(
@@ -172,13 +216,52 @@ mod tests {
         let holder = "web-7d9f-x2k4p_0c5f";
         assert_eq!(told(holder, objects![deployment("web", 1, 0)]), ["controller"]);
         assert!(told(holder, objects![]).is_empty(), "uninstalled");
-        assert!(told(holder, objects![deployment("web", 0, 0)]).is_empty(), "scaled to zero");
+        assert_eq!(told(holder, objects![deployment("web", 0, 0)]), ["nobody"], "scaled to zero");
         assert!(told("web-0", objects![deployment("website", 1, 1)]).is_empty());
         assert_eq!(told("web-0", objects![pod_of("x", "web-0")]), ["controller"]);
         let node = Node { meta: meta("", "worker-1", 9000), ..Node::default() };
         assert_eq!(told("worker-1_0c5f", objects![node]), ["controller"]);
         let unseen = world(&[Kind::Pod], objects![lease("web", holder, 120, 0)]);
         assert_eq!(judge(&STALE, &unseen).len(), 1, "nobody knows whether it is gone");
+    }
+
+    #[test]
+    fn a_lease_that_was_given_back_is_told_while_its_workload_is_there_and_nobody_takes_it() {
+        let look = |holder: &str, age: i64, workload: Option<Workload>| {
+            let held = lease("web", "web-7d9f-x2k4p-external", age + 2, 0);
+            let given_back = lease("web", holder, age, 0);
+            let mut world = world(&[], workload.map(|w| objects![w]).unwrap_or_default());
+            for (lease, age) in [(held, age + 2), (given_back, age)] {
+                world.apply(Delta::Upsert(Object::Resource(Box::new(lease))), ago(age));
+            }
+            judge(&STALE, &world)
+        };
+        let told = look("", 900, Some(deployment("web", 0, 0)));
+        assert_eq!((told[0].reason, &*told[0].subject.name), ("nobody", "web"));
+        assert_eq!((told[0].since, told[0].dwell.as_secs()), (Some(ago(900)), 300));
+        assert!(told[0].message.ends_with("it is scaled to zero"), "{}", told[0].message);
+        let told = look("", 900, Some(deployment("web", 2, 0)));
+        assert!(told[0].message.ends_with("0 of its 2 pods are ready"), "{}", told[0].message);
+        assert!(look("", 900, None).is_empty(), "uninstalled");
+        let other = Some(deployment("we", 1, 1));
+        assert!(look("", 900, other).is_empty(), "another's");
+        assert!(look("", 30, Some(deployment("web", 1, 0))).is_empty(), "somebody will take it");
+        assert!(look("", 90_000, Some(deployment("web", 0, 0))).is_empty(), "litter");
+        let taken = look("web-7d9f-bbbbb-external", 5, Some(deployment("web", 1, 1)));
+        assert!(taken.is_empty(), "taken over");
+    }
+
+    #[test]
+    fn a_holder_is_of_the_workload_whose_pod_it_names() {
+        let stateful = |name: &str| Workload { kind: Kind::StatefulSet, ..deployment(name, 1, 1) };
+        let daemon = |name: &str| Workload { kind: Kind::DaemonSet, ..deployment(name, 1, 1) };
+        assert!(is_of(&deployment("cert-manager", 1, 1), "cert-manager-5c7f6467dc-z9764_6c59"));
+        let other = "cert-manager-cainjector-5c7f6467dc-z9764";
+        assert!(!is_of(&deployment("cert-manager", 1, 1), other));
+        assert!(is_of(&deployment("cert-manager-cainjector", 1, 1), other));
+        assert!(is_of(&stateful("web"), "web-0") && !is_of(&stateful("web"), "web-x2k4p"));
+        assert!(is_of(&daemon("web"), "web-x2k4p") && !is_of(&daemon("web"), "web-0"));
+        assert!(!is_of(&deployment("web", 1, 1), "web") && !is_of(&deployment("web", 1, 1), ""));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Would anybody notice? The API server itself, the metrics APIs, Prometheus, Loki, OpenTelemetry, and our own sight.
 
+mod alerts;
 mod apiserver;
 mod apiservices;
 mod blindness;
@@ -25,6 +26,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &coverage::WORKLOADS,
         &stacks::UNHEALTHY,
         &coverage::RULES,
+        &alerts::REMOVED,
         &collectors::AGENTS,
         &collectors::UNCOVERED,
         &stacks::LOKI,

@@ -21,7 +21,7 @@ pub use meta::{
     Condition, Manager, Meta, Namespace, Owner, Status, Time, Uid, condition, is_credible,
 };
 pub use node::{Effect, Node, Resources, Taint};
-pub use pod::{Container, ContainerState, Phase, Pod, Role, Termination};
+pub use pod::{Container, ContainerState, Phase, Pod, Role, Termination, registry};
 pub use resource::Resource;
 pub use scrape::{Sample, Scrape};
 pub use slice::{Endpoint, Slice};

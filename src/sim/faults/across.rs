@@ -16,7 +16,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Moderate,
         summary: "registry {host} wants new credentials, store {store} cannot bring them, {deployment} is released",
         root: "SecretStore {store}",
-        tells: &["security_secret_sync_failed", "compute_container_waiting"],
+        tells: &[
+            "security_secret_sync_failed",
+            "compute_container_waiting",
+            "compute_image_pull_failures_total",
+        ],
         follows: &[
             UNREADY,
             &["compute_rollout_active", "compute_rollout_stalled", "gitops_argo_unhealthy"],
@@ -65,6 +69,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
                 "observability_apiservice_unavailable",
                 "observability_collector_unhealthy",
                 "observability_leader_lease_stale",
+                "observability_leader_transitions_total",
                 "observability_monitor_without_targets",
                 "observability_prometheus_stack_unhealthy",
                 "networking_dataplane_uncovered",

@@ -20,6 +20,7 @@ pub(super) const UNSERVED: Follows = &[
     UNDELIVERED,
     &[
         "compute_hpa_unhealthy",
+        "compute_oom_killed_again",
         "compute_oom_kills_total",
         "compute_pdb_blocking",
         "compute_failed_probes_total",
@@ -56,6 +57,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         summary: "a release of Deployment {deployment} runs out of memory",
         root: "Deployment {deployment}",
         tells: &[
+            "compute_oom_killed_again",
             "compute_oom_kills_total",
             "compute_crashloop",
             "compute_container_restarts_total",
@@ -131,7 +133,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Obvious,
         summary: "registry {host} is down while {first} and {second} are released",
         root: "Deployment {first}",
-        tells: &["compute_container_waiting"],
+        tells: &["compute_container_waiting", "compute_image_pull_failures_total"],
         follows: UNSERVED,
         within: 240,
         lasts: 480,

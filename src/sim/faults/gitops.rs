@@ -372,6 +372,8 @@ pub(super) static FAULTS: &[FaultKind] = &[
                 "gitops_flux_reconcile_overdue",
                 "gitops_flux_revision_lag",
                 "networking_service_not_serving",
+                "observability_leader_lease_stale",
+                "observability_leader_transitions_total",
             ],
         ],
         within: 300,

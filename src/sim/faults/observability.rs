@@ -126,7 +126,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Weak,
         summary: "PrometheusRule {rule} is deleted, and its alerts with it",
         root: "PrometheusRule {rule}",
-        tells: &["observability_alerting_rules"],
+        tells: &["observability_alerts_removed", "observability_alerting_rules"],
         follows: &[],
         within: 900,
         lasts: 3_600,

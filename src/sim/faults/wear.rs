@@ -77,7 +77,11 @@ pub(super) static FAULTS: &[FaultKind] = &[
         class: Class::Weak,
         summary: "registry {host} turns more and more pulls away while {first} and {second} are released",
         root: "Deployment {first}",
-        tells: &["compute_container_waiting", "compute_rollout_stalled"],
+        tells: &[
+            "compute_container_waiting",
+            "compute_image_pull_failures_total",
+            "compute_rollout_stalled",
+        ],
         follows: UNSERVED,
         within: 7_200,
         lasts: 10_800,

@@ -11,7 +11,7 @@ use super::{Wire, message, text};
 use crate::model::kind::Kind;
 use crate::model::quantity::{cpu_milli, whole};
 use crate::model::record::{
-    Container, ContainerState, Object, Phase, Pod, Resources, Role, Termination, Time,
+    Container, ContainerState, Object, Phase, Pod, Resources, Role, Termination, Time, registry,
 };
 use crate::model::text::Interner;
 
@@ -278,12 +278,13 @@ fn container(
         ready: status.is_some_and(|s| s.ready),
         started: status.is_some_and(|s| s.started != Some(false)),
         has_requests: requests.is_some_and(|r| r.cpu.is_some() && r.memory.is_some()),
-        has_limits: limits.is_some_and(|l| l.memory.is_some()),
+        memory_limit: text(texts, limits.and_then(|l| l.memory.as_deref())),
         has_probes: spec.liveness_probe.is_some()
             || spec.readiness_probe.is_some()
             || spec.startup_probe.is_some(),
         state: state.map(|s| container_state(s, texts)).unwrap_or_default(),
         last: last.map(|t| termination(t, texts)),
+        kills: Box::default(),
     }
 }
 
@@ -311,14 +312,6 @@ fn termination(wire: &Terminated, texts: &mut Interner) -> Termination {
     }
 }
 
-/// The host of an image reference: the part before the first `/` when it looks like a host (distribution/reference).
-fn registry(image: &str) -> &str {
-    match image.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
-        _ => "docker.io",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,20 +321,6 @@ mod tests {
         match decode(Kind::Pod, json, &mut Interner::default()) {
             Ok(Object::Pod(pod)) => *pod,
             other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_registry_is_the_host_of_the_image() {
-        let cases = [
-            ("nginx", "docker.io"),
-            ("library/nginx:1", "docker.io"),
-            ("localhost/x", "localhost"),
-            ("reg:5000/x", "reg:5000"),
-            ("ghcr.io/a/b@sha256:0", "ghcr.io"),
-        ];
-        for (image, expected) in cases {
-            assert_eq!(registry(image), expected, "{image}");
         }
     }
 
