@@ -66,10 +66,11 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Begins with an empty world.
+    /// Begins with an empty world, and with what the pipeline's state remembers of the one before.
     #[must_use]
     pub fn new(pipeline: Pipeline) -> Self {
-        Self { pipeline, world: World::default(), was_ready: false }
+        let world = World::recalling(pipeline.state().recall().clone());
+        Self { pipeline, world, was_ready: false }
     }
 
     /// Carries a step out; what it has to report, if anything.

@@ -83,7 +83,6 @@ pub(super) fn resource(kind: Kind, name: &str, manifest: serde_json::Value) -> R
         conditions: conditions.collect(),
         body,
         renewed: None,
-        held_by: Text::default(),
     }
 }
 

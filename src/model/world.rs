@@ -1,6 +1,7 @@
 //! What is in the cluster now? One slim record per object, filled by sources, read by layers.
 
 mod alerts;
+mod recall;
 mod store;
 
 use std::cell::Cell;
@@ -17,8 +18,7 @@ use super::source::{Availability, SourceNote, SourceStatus};
 use super::text::Text;
 use super::view::Indexes;
 
-use alerts::Alerts;
-
+pub use recall::Recall;
 pub use store::{Stamp, Store};
 
 /// Namespace (empty at cluster scope) and name.
@@ -86,8 +86,8 @@ pub struct World {
     /// What is built of the objects when it is first asked for, until they change.
     pub(super) indexes: Indexes,
     tombstones: Tombstones,
-    /// Of rules that may be gone.
-    alerts: Alerts,
+    /// What no object shows any more.
+    recall: Recall,
     /// Audit events that came lately: one that is sent again counts once.
     audited: Tombstones,
 }
@@ -228,6 +228,12 @@ macro_rules! each {
 }
 
 impl World {
+    /// An empty world that remembers what another has seen.
+    #[must_use]
+    pub fn recalling(recall: Recall) -> Self {
+        Self { recall, ..Self::default() }
+    }
+
     /// Takes a change in. `now` stamps what sources say of themselves.
     pub fn apply(&mut self, delta: Delta, now: Time) {
         match delta {
@@ -239,14 +245,19 @@ impl World {
                 if each!(mut self, kind, store => store.delete(&key, uid)) {
                     self.indexes.forget(kind);
                     self.look_at_alerts(kind, Some(&key.0), now);
+                    match kind {
+                        Kind::Pod => self.recall.forget_pod(uid),
+                        Kind::Lease => self.recall.forget_lease(&key),
+                        _ => {}
+                    }
                 }
             }
             Delta::Keep { kind, key } => each!(mut self, kind, store => store.keep(&key)),
             Delta::Synced(kind) => {
                 if each!(mut self, kind, store => store.synced()) {
                     self.indexes.forget(kind);
-                    self.look_at_alerts(kind, None, now);
                 }
+                self.recall_what_is_there(kind, now);
                 let source = self.source_mut(kind);
                 // A kind that is polled is listed again and again; that is no gap in what was seen.
                 if source.synced && matches!(kind.origin(), Origin::Watch | Origin::Metadata) {
@@ -262,7 +273,7 @@ impl World {
                     self.indexes.forget(kind);
                 }
                 if kind == Kind::PrometheusRule {
-                    self.alerts.clear();
+                    self.recall.alerts.clear();
                 }
                 self.sight = Stamp::fresh();
                 let source = self.source_mut(kind);
@@ -344,11 +355,17 @@ impl World {
         (!own_record).then(|| self.resources.of(kind))
     }
 
+    /// What was seen that no object shows any more.
+    #[must_use]
+    pub const fn recall(&self) -> &Recall {
+        &self.recall
+    }
+
     /// Namespaces that have alerts or had some within a day, with their alerts by name, and since when those are gone that
     /// no PrometheusRule has any more.
     pub fn alerts(&self) -> impl Iterator<Item = (&Text, &BTreeMap<Text, Option<Time>>)> {
         self.resources.of(Kind::PrometheusRule).mark();
-        self.alerts.iter()
+        self.recall.alerts.iter()
     }
 
     /// The last answers of an endpoint's instances.
@@ -449,8 +466,8 @@ impl World {
             },
             Object::Job(o) => self.jobs.upsert(*o),
             Object::CronJob(o) => self.cron_jobs.upsert(*o),
-            Object::Pod(mut o) => {
-                o.recall_kills(self.pods.get(&o.meta.namespace, &o.meta.name));
+            Object::Pod(o) => {
+                self.recall.see_pod(&o, now);
                 self.pods.upsert(*o)
             }
             Object::Claim(o) => self.claims.upsert(*o),
@@ -463,7 +480,7 @@ impl World {
             Object::Slice(o) => self.slices.upsert(*o),
             Object::Resource(mut o) => {
                 if o.kind == Kind::Lease {
-                    o.held_by = self.held_by(&o);
+                    self.recall.see_lease(&o);
                     o.renewed = self.renewed(&o, now);
                 }
                 let (kind, namespace) = (o.kind, o.meta.namespace.clone());
@@ -493,15 +510,19 @@ impl World {
         if at(held) == at(lease) { held.renewed.or_else(says) } else { Some(now) }
     }
 
-    /// Who holds a lease that is read now, or did before it was given back.
-    fn held_by(&self, lease: &Resource) -> Text {
-        let holder = lease.body.text("spec.holderIdentity");
-        if !holder.is_empty() {
-            return holder.clone();
+    /// A list is complete: what is remembered of objects that are gone goes, too.
+    fn recall_what_is_there(&mut self, kind: Kind, now: Time) {
+        match kind {
+            Kind::Pod => {
+                let there: HashSet<Uid> = self.pods.iter().map(|pod| pod.meta.uid).collect();
+                self.recall.keep_pods(|uid| there.contains(&uid));
+            }
+            Kind::Lease => {
+                let leases = self.resources.of(kind);
+                self.recall.keep_leases(|key| leases.get(&key.0, &key.1).is_some());
+            }
+            kind => self.look_at_alerts(kind, None, now),
         }
-        let before = self.resources.of(lease.kind).get(&lease.meta.namespace, &lease.meta.name);
-        let before = before.filter(|before| before.meta.uid == lease.meta.uid);
-        before.map(|before| before.held_by.clone()).unwrap_or_default()
     }
 
     /// Rules of this namespace, or of any, have changed.
@@ -509,10 +530,11 @@ impl World {
         if kind != Kind::PrometheusRule {
             return;
         }
-        let all = namespace.map_or_else(|| self.alerts.namespaces(), |one| vec![one.clone()]);
+        let all =
+            namespace.map_or_else(|| self.recall.alerts.namespaces(), |one| vec![one.clone()]);
         for namespace in &all {
             let rules = self.resources.of(kind).iter().filter(|r| r.meta.namespace == *namespace);
-            self.alerts.look(namespace, rules, now);
+            self.recall.alerts.look(namespace, rules, now);
         }
     }
 

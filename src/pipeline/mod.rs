@@ -25,7 +25,7 @@ use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
 use crate::model::signal::{Observation, Profile, Read, Signal};
 use crate::model::tally::Tallies;
 use crate::model::view::View;
-use crate::model::world::{Delta, World};
+use crate::model::world::{Delta, Recall, World};
 
 use findings::Findings;
 use memory::{Basis, Memory, Said};
@@ -56,7 +56,16 @@ pub struct State {
     findings: Findings,
     baselines: Baselines,
     detectors: Detectors,
+    recall: Recall,
     watching_since: Option<Time>,
+}
+
+impl State {
+    /// What the world has shown that no object shows any more.
+    #[must_use]
+    pub const fn recall(&self) -> &Recall {
+        &self.recall
+    }
 }
 
 impl Pipeline {
@@ -177,6 +186,9 @@ impl Pipeline {
 
     /// Reads the world at `now`.
     pub fn step(&mut self, world: &World, now: Time) -> Report {
+        if self.state.recall != *world.recall() {
+            self.state.recall.clone_from(world.recall());
+        }
         let ready = sight::ready(&self.kinds, world);
         let settled = self.settle(world, ready, now);
         let view = View::new(world, now);

@@ -11,6 +11,7 @@ use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::subject::WorkloadRef;
 use crate::model::text::Text;
 use crate::model::view::View;
+use crate::model::world::Recall;
 
 pub(super) static KILLED_AGAIN: Signal = Signal {
     block: "S2.5",
@@ -45,9 +46,10 @@ struct Kills<'a> {
 impl<'a> Kills<'a> {
     fn add(&mut self, view: &View<'_>, pod: &'a Pod, container: &'a Container) {
         let before = self.at.len();
-        let lately = container.kills.iter().filter(|at| view.is_younger(**at, DAY));
+        let kills = view.world.recall().kills(pod.meta.uid, &container.name);
+        let lately = kills.iter().filter(|at| view.is_younger(**at, DAY));
         self.at.extend(lately.map(|at| (*at, pod)));
-        self.more |= self.at.len() - before == Container::KILLS_KEPT;
+        self.more |= self.at.len() - before == Recall::KILLS_KEPT;
         self.limit = Some(&container.memory_limit).filter(|limit| !limit.is_empty());
     }
 }
@@ -55,7 +57,8 @@ impl<'a> Kills<'a> {
 fn killed_again(view: &View<'_>, out: &mut Verdicts) {
     let mut all: BTreeMap<(&WorkloadRef, &Text), Kills<'_>> = BTreeMap::new();
     for (pod, workload) in view.counted_pods() {
-        for container in pod.containers.iter().filter(|c| !c.kills.is_empty()) {
+        let kills = |c: &&Container| view.world.recall().kills(pod.meta.uid, &c.name);
+        for container in pod.containers.iter().filter(|c| !kills(c).is_empty()) {
             all.entry((workload, &container.name)).or_default().add(view, pod, container);
         }
     }

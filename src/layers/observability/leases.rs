@@ -104,7 +104,7 @@ fn is_of(workload: &Workload, holder: &str) -> bool {
 /// A lease that its leader gave back, or left without a word, while its workload stayed. Of software that was removed
 /// nothing stays but the lease.
 fn left(view: &View<'_>, lease: &Resource, since: Time) -> Option<Verdict> {
-    let led = &lease.held_by;
+    let led = view.world.recall().leader(lease)?;
     let mut own: Vec<&Workload> =
         view.top_workloads().filter(|w| w.meta.deleting.is_none() && is_of(w, led)).collect();
     own.sort_by_key(|w| (w.meta.namespace != lease.meta.namespace, &w.meta.namespace));

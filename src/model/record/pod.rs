@@ -62,16 +62,6 @@ impl Pod {
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         condition(&self.conditions, kind)
     }
-
-    /// Remembers how its containers were killed: as `held`, the same pod before, remembers it, and as its status shows.
-    pub fn recall_kills(&mut self, held: Option<&Self>) {
-        let held = held.filter(|held| held.meta.uid == self.meta.uid);
-        for container in &mut self.containers {
-            let mut all = held.iter().flat_map(|held| &held.containers);
-            let before = all.find(|c| c.name == container.name).map_or(&[][..], |c| &c.kills);
-            container.recall_kills(before);
-        }
-    }
 }
 
 /// Which list of the pod's spec a container stands in.
@@ -111,31 +101,6 @@ pub struct Container {
     pub state: ContainerState,
     /// `status.lastState.terminated`.
     pub last: Option<Termination>,
-    /// When it was killed for its memory, as far as that was seen: the newest, oldest first. Of those that its status no
-    /// longer shows the world reminds it.
-    pub kills: Box<[Time]>,
-}
-
-impl Container {
-    /// How many kills are remembered.
-    pub const KILLS_KEPT: usize = 10;
-
-    /// The kills for its memory that the status shows.
-    fn shown_kills(&self) -> impl Iterator<Item = Time> {
-        let now = match &self.state {
-            ContainerState::Terminated(ended) => Some(ended),
-            _ => None,
-        };
-        let killed = self.last.iter().chain(now).filter(|ended| ended.reason == "OOMKilled");
-        killed.filter_map(|ended| ended.finished)
-    }
-
-    fn recall_kills(&mut self, before: &[Time]) {
-        let mut kills: Vec<Time> = before.iter().copied().chain(self.shown_kills()).collect();
-        kills.sort_unstable();
-        kills.dedup();
-        self.kills = kills.split_off(kills.len().saturating_sub(Self::KILLS_KEPT)).into();
-    }
 }
 
 /// `status.state` of a container.

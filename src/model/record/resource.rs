@@ -4,7 +4,6 @@
 use super::Time;
 use super::meta::{Condition, Meta, condition};
 use crate::model::kind::Kind;
-use crate::model::text::Text;
 use crate::model::value::Value;
 
 /// An object of a kind that has no record of its own.
@@ -21,8 +20,6 @@ pub struct Resource {
     /// When the renewal that a Lease speaks of was first read, by our clock: its holder's may be another. `None` until
     /// the lease was read twice, and for all other kinds.
     pub renewed: Option<Time>,
-    /// Who held a Lease when somebody last did, as far as that was seen; empty for all other kinds.
-    pub held_by: Text,
 }
 
 impl Resource {

@@ -34,7 +34,6 @@ impl View<'_> {
 mod tests {
     use super::*;
     use crate::model::record::{Meta, Object};
-    use crate::model::text::Text;
     use crate::model::value::Value;
     use crate::model::world::{Delta, World};
 
@@ -46,14 +45,7 @@ mod tests {
         let spec = serde_json::json!({"spec": {"renewTime": ago(age).to_string()}});
         let meta = Meta { name: "a".into(), ..Meta::default() };
         let (conditions, body) = (Box::default(), Value::from(&spec));
-        Resource {
-            kind: Kind::Lease,
-            meta,
-            conditions,
-            body,
-            renewed: None,
-            held_by: Text::default(),
-        }
+        Resource { kind: Kind::Lease, meta, conditions, body, renewed: None }
     }
 
     /// What is known of a lease that was read at these times, each time with such an age.

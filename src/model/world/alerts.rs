@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::Time;
 use crate::model::record::Resource;
 use crate::model::text::Text;
@@ -10,7 +12,7 @@ use crate::model::text::Text;
 const REMEMBERED: i64 = 86_400;
 
 /// Alerts by namespace and name, and since when those are gone that no PrometheusRule of the namespace has any more.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Alerts(BTreeMap<Text, BTreeMap<Text, Option<Time>>>);
 
 impl Alerts {
@@ -59,7 +61,6 @@ mod tests {
 
     use crate::model::kind::Kind;
     use crate::model::record::{Meta, Object, Resource, Time, Uid};
-    use crate::model::text::Text;
     use crate::model::value::Value;
     use crate::model::world::{Delta, World};
 
@@ -75,8 +76,8 @@ mod tests {
             &json!({"spec": {"groups": [{"rules": rules}, {"rules": [{"record": "a:b"}]}]}}),
         );
         let meta = Meta { namespace: "shop".into(), name: name.into(), ..Meta::default() };
-        let (conditions, renewed, held_by) = (Box::default(), None, Text::default());
-        let rule = Resource { kind: KIND, meta, conditions, body, renewed, held_by };
+        let (conditions, renewed) = (Box::default(), None);
+        let rule = Resource { kind: KIND, meta, conditions, body, renewed };
         Delta::Upsert(Object::Resource(Box::new(rule)))
     }
 
@@ -127,5 +128,16 @@ mod tests {
         let again = relist(vec![rule("b", &["Full"])], 3);
         let known = known(relist(both, 0).chain(again).collect());
         assert_eq!(known, told(&[("Down", Some(3)), ("Full", None)]));
+    }
+
+    #[test]
+    fn what_went_while_nobody_looked_is_missed_after_a_restart() {
+        let mut before = World::default();
+        before.apply(rule("a", &["Down"]), at(0));
+        let mut world = World::recalling(before.recall().clone());
+        world.apply(Delta::Listing(KIND), at(2));
+        world.apply(Delta::Synced(KIND), at(2));
+        let gone: Vec<_> = world.alerts().flat_map(|(_, alerts)| alerts.values()).collect();
+        assert_eq!(gone, [&Some(at(2))]);
     }
 }

@@ -284,7 +284,6 @@ fn container(
             || spec.startup_probe.is_some(),
         state: state.map(|s| container_state(s, texts)).unwrap_or_default(),
         last: last.map(|t| termination(t, texts)),
-        kills: Box::default(),
     }
 }
 

@@ -85,14 +85,7 @@ pub(super) fn read(kind: Kind, json: &str, texts: &mut Interner) -> Result<Objec
     let (metadata, mut body) = plain.or_else(|_| read_tracked(mask, json, texts))?;
     let conditions = take_conditions(&mut body);
     let meta = metadata.record_whole(texts);
-    Ok(Object::Resource(Box::new(Resource {
-        kind,
-        meta,
-        conditions,
-        body,
-        renewed: None,
-        held_by: Text::default(),
-    })))
+    Ok(Object::Resource(Box::new(Resource { kind, meta, conditions, body, renewed: None })))
 }
 
 fn read_tracked(
