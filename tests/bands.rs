@@ -36,7 +36,7 @@ fn signal(name: &str) -> &'static Signal {
 /// Rough, with an outlier now and then.
 fn level(minute: u32) -> f64 {
     let rough = f64::from(minute.wrapping_mul(2_654_435_761) >> 16 & 0xff) / 64.0;
-    let outlier = if minute % 97 == 0 { 6.0 } else { 0.0 };
+    let outlier = if minute.is_multiple_of(97) { 6.0 } else { 0.0 };
     ((50.0 + rough + outlier) * GIB).round()
 }
 
