@@ -18,6 +18,9 @@ use kubestrata::pipeline::Pipeline;
 /// For how long after its end an anomaly may open again.
 const AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
+/// No dwell is longer.
+const LONG_ENOUGH: SignedDuration = SignedDuration::from_mins(20);
+
 /// The label under which series beyond a limit are summed up.
 const FOLDED: &str = "other";
 
@@ -29,6 +32,15 @@ pub struct Told {
     pub finding: Finding,
     /// Kinds that its signal reads and did without.
     pub unseen: Vec<Kind>,
+}
+
+/// What looks without a past say of findings.
+#[derive(Clone, Debug, Default)]
+pub struct Looks {
+    /// When they would not have told one that is open.
+    pub over: BTreeMap<String, Vec<Timestamp>>,
+    /// The earliest start that they saw, whether or not it held for its dwell.
+    pub earliest: BTreeMap<String, Timestamp>,
 }
 
 /// What one daemon has told.
@@ -51,8 +63,8 @@ pub struct Book {
     pub served: BTreeSet<Kind>,
     /// When lives ended without a word.
     pub killed: Vec<Timestamp>,
-    /// Of who is asked for it: open findings, and when a look without a past would not have told them.
-    pub over: Option<BTreeMap<String, Vec<Timestamp>>>,
+    /// Of who is asked for it: what looks without a past say, at each of its ticks.
+    pub looks: Option<Looks>,
     /// How often pods were listed anew in this life.
     pub relists: u64,
     pub broken: Vec<String>,
@@ -73,7 +85,7 @@ impl Book {
             reports: 0,
             served: BTreeSet::new(),
             killed: Vec::new(),
-            over: None,
+            looks: None,
             relists: 0,
             broken: Vec::new(),
         }
@@ -111,10 +123,15 @@ impl Book {
             .collect();
         self.relists = world.source_ref(Kind::Pod).map_or(0, |s| s.relists);
         self.hear(report, &blind);
-        if let Some(over) = &mut self.over {
+        if let Some(looks) = &mut self.looks {
             let seen = single_look(world, settings, report.at);
             for id in self.open.keys().filter(|id| !seen.contains_key(*id)) {
-                over.entry(id.clone()).or_default().push(report.at - self.skew);
+                looks.over.entry(id.clone()).or_default().push(report.at - self.skew);
+            }
+            // Who looked a moment later may have told what then ended: as if it had stayed so for long enough.
+            for (id, since) in single_look(world, settings, report.at + LONG_ENOUGH) {
+                let earliest = looks.earliest.entry(id).or_insert(since);
+                *earliest = since.min(*earliest);
             }
         }
         self.compare_findings(report, &blind);

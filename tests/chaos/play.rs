@@ -1,7 +1,6 @@
 //! How does it all go together? One cluster with several API servers, two daemons in trouble, one that has none, and
 //! one that comes when all trouble is over; and what a flood and a collector that is away do.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,8 +70,7 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let ledger = Ledger::new(origin, &plan.away);
     let of_two = |name, server| replica(name, server).heard_by(&ledger);
     let (mut a, mut b) = (of_two("a", 0), of_two("b", 1));
-    let (mut calm, mut fresh) = (replica("calm", CALM), replica("fresh", CALM));
-    calm.book.over = Some(BTreeMap::new());
+    let (mut calm, mut fresh) = (replica("calm", CALM).looking(), replica("fresh", CALM));
     // A moment after everything that happens at whole seconds.
     let end = origin + plan.length + plan.calm + Duration::from_millis(7);
     let began = (origin, START);

@@ -18,7 +18,7 @@ use kubestrata::sources::{self, Candidate, Connection, KubeletAccess};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::book::Book;
+use super::book::{Book, Looks};
 use super::ledger::Ledger;
 use super::plan::Stop;
 
@@ -64,6 +64,12 @@ impl Replica {
     /// One of two that elect a leader, whom this one hears.
     pub fn heard_by(self, ledger: &Ledger) -> Self {
         Self { ledger: Some(ledger.clone()), ..self }
+    }
+
+    /// One that also notes what looks without a past say.
+    pub fn looking(mut self) -> Self {
+        self.book.looks = Some(Looks::default());
+        self
     }
 
     /// Lives and ends as planned, and is left alive at `until`; `start` is when the play began.

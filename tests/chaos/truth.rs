@@ -161,7 +161,8 @@ pub fn of_findings(
                 let latest = fresh.map_or(Timestamp::MAX, |f| f.since);
                 // That it was over for a while, not everybody has seen.
                 let before = calm.story.iter().filter(|t| t.finding.id == *id);
-                let earliest = before.map(|t| t.finding.since).chain([c.since]).min();
+                let seen = calm.looks.as_ref().and_then(|looks| looks.earliest.get(id).copied());
+                let earliest = before.map(|t| t.finding.since).chain(seen).chain([c.since]).min();
                 if earliest.is_some_and(|earliest| f.since < earliest - BEHIND)
                     || (latest != Timestamp::MAX && f.since > latest + COME_BACK)
                 {
@@ -232,7 +233,7 @@ pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
             *id == f.id && *from == told.at && (killed || *until <= told.at + APART)
         };
         // It was over for a moment, in which others looked but once.
-        let over = calm.over.as_ref().and_then(|over| over.get(&f.id));
+        let over = calm.looks.as_ref().and_then(|looks| looks.over.get(&f.id));
         let blinked = over.is_some_and(|times| {
             times.iter().any(|at| *at <= later(told.at, TICK) && told.at <= later(*at, CLEAR))
         });
