@@ -212,7 +212,8 @@ pub static OWN_METRICS: &[OwnMetric] = &[
         }
     }),
     own!(gauge "kubestrata_anomaly_threshold_p_value", Count, [],
-        "A series is told as an anomaly when its p-value is at most this on two of three ticks. It follows from          `baseline.false_per_day`, the number of series, and how often they surprised without cause.",
+        "A series is told as an anomaly when its p-value is at most this on two of three ticks. It follows from \
+         `baseline.false_per_day`, the number of series, and how often they surprised without cause.",
         |c, out| out.push(&[], c.report.myself.threshold)),
     own!(counter "kubestrata_series_dropped_total", Count, [],
         "Series that were left out or not judged because a limit was reached, at each tick.",
