@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kubestrata::baselines::gauge::Gauge;
 use kubestrata::baselines::{Baselines, Circumstances};
-use kubestrata::config::{Bands, BaselineSettings};
+use kubestrata::config::Settings;
 use kubestrata::layers;
 use kubestrata::model::reading::{Labels, Reading};
 use kubestrata::model::report::Series;
@@ -28,14 +28,6 @@ const TICK: i64 = 15;
 /// A past of six hours before anything is measured: all windows are full and every tail is known.
 const WARM: i64 = 1_440;
 const MEASURED: i64 = 240;
-
-const SETTINGS: BaselineSettings = BaselineSettings {
-    warm_up: Duration::from_hours(1),
-    window: Duration::from_hours(24),
-    close_after: Duration::from_mins(10),
-    false_per_day: 0.14,
-    bands: Bands::Told,
-};
 
 /// What a series of a family shows at a tick.
 type Shown = fn(series: usize, tick: i64) -> f64;
@@ -150,6 +142,7 @@ fn measure(family: &str, signal: &Signal, names: &[Labels], shown: impl Fn(i64) 
     // What the series take that are shown is none of the past's.
     (0..3).for_each(|tick| drop(black_box(shown(tick))));
     let before = resident();
+    let settings = Settings::default().baseline;
     let mut baselines = Baselines::default();
     let mut judging = Duration::ZERO;
     for tick in 0..WARM + MEASURED {
@@ -159,7 +152,7 @@ fn measure(family: &str, signal: &Signal, names: &[Labels], shown: impl Fn(i64) 
             now: now(tick),
             watching_since: now(0),
             settled: true,
-            settings: &SETTINGS,
+            settings: &settings,
             limit: usize::MAX,
         };
         let begun = Instant::now();
