@@ -79,14 +79,33 @@ async fn who_is_killed_is_followed_when_the_lease_has_run_out_by_one_that_finds_
     leads_after(&mut turn).await;
     let (_second, mut next) = scene.candidate(1);
     sleep(Duration::from_secs(7)).await;
-    first.leave(1, "later", false);
-    first.leave(1, "at once", true);
+    first.leave(1, "later", 0, false);
+    first.leave(1, "at once", 0, true);
     sleep(MOMENT).await;
-    first.leave(1, "with the next sign of life, which never comes", false);
+    first.leave(1, "with the next sign of life, which never comes", 0, false);
     drop(first);
     let after = leads_after(&mut next).await;
     assert!((Duration::from_secs(13)..=Duration::from_secs(17)).contains(&after), "{after:?}");
     assert_eq!(found(&next), "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn words_are_cleared_when_the_lease_has_them() {
+    let scene = Scene::new();
+    let (first, mut turn) = scene.candidate(0);
+    leads_after(&mut turn).await;
+    let cleared = || turn.borrow().as_ref().map(|term| term.cleared);
+    first.leave(1, "two", 2, true);
+    assert_eq!(cleared(), Some(0), "not before");
+    sleep(MOMENT).await;
+    assert_eq!(cleared(), Some(2));
+    scene.trouble(0, Trouble::Outage, Duration::from_secs(5));
+    sleep(Duration::from_secs(1)).await;
+    first.leave(1, "five", 5, true);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(cleared(), Some(2), "it could not be written");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(cleared(), Some(5));
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,7 +115,7 @@ async fn who_ends_is_followed_at_the_next_look_by_one_that_finds_the_last_word()
     leads_after(&mut turn).await;
     let (_second, mut next) = scene.candidate(1);
     sleep(Duration::from_secs(7)).await;
-    first.leave(1, "the last word", false);
+    first.leave(1, "the last word", 0, false);
     first.give_back(Duration::from_secs(5)).await;
     let after = leads_after(&mut next).await;
     assert!(after <= Duration::from_secs(2), "{after:?}");
@@ -127,7 +146,7 @@ async fn who_is_cut_off_falls_silent_before_another_leads_and_comes_back_as_anot
     second.give_back(Duration::from_secs(5)).await;
     leads_after(&mut turn).await;
     assert_eq!(turn.borrow().as_ref().unwrap().number, 2);
-    first.leave(1, "of a term that is over", true);
+    first.leave(1, "of a term that is over", 0, true);
     sleep(Duration::from_secs(3)).await;
     first.give_back(Duration::from_secs(5)).await;
     let (_third, mut last) = scene.candidate(2);

@@ -108,18 +108,17 @@ impl Voice {
             if seat.term.is_some() {
                 otlp.say(&sayings, report);
             }
-            seat.leave(false);
+            seat.leave(!sayings.is_empty());
         }
         seat.candidate.set_ready(report.myself.ready);
     }
 
     /// Says what is left, for as long as `patience` lasts, and leaves the lead to another.
     pub async fn end(mut self, patience: Duration) {
-        if let Some(otlp) = &mut self.otlp {
-            otlp.finish(patience).await;
-        }
-        if let Some(mut seat) = self.seat {
-            self.otlp.iter().for_each(|otlp| seat.note(otlp));
+        if let (Some(otlp), Some(mut seat)) = (&mut self.otlp, self.seat.take()) {
+            let _ = tokio::time::timeout(patience, seat.say_all(otlp)).await;
+            otlp.fall_silent().await;
+            seat.note(otlp);
             seat.candidate.give_back(patience).await;
         }
         if let Some(otlp) = self.otlp {
@@ -140,11 +139,22 @@ impl Seat {
         }
     }
 
-    /// Leaves to a successor what was told.
+    /// Leaves to a successor what was told and what is about to be.
     fn leave(&mut self, at_once: bool) {
         let Some(term) = self.term else { return };
-        if let Some(told) = self.speaker.told() {
-            self.candidate.leave(term, &told.write(), at_once);
+        if let Some((told, clears)) = self.speaker.told() {
+            self.candidate.leave(term, &told.write(), clears, at_once);
+        }
+    }
+
+    /// Returns when all is said.
+    async fn say_all(&mut self, otlp: &Otlp) {
+        loop {
+            tokio::select! {
+                biased;
+                () = otlp.settled() => self.note(otlp),
+                () = otlp.drained() => return,
+            }
         }
     }
 }

@@ -9,4 +9,6 @@ pub struct Term {
     pub number: u64,
     /// What the leader before left for its successor, as it stood when the term began.
     pub found: Arc<str>,
+    /// How many of its words it may say: so many will be found by its successor, said or not.
+    pub cleared: u64,
 }

@@ -39,8 +39,8 @@ pub struct Told {
 pub struct Looks {
     /// When they would not have told one that is open.
     pub over: BTreeMap<String, Vec<Timestamp>>,
-    /// The earliest start that they saw, whether or not it held for its dwell.
-    pub earliest: BTreeMap<String, Timestamp>,
+    /// The earliest start that they saw, and when they saw it last, whether or not it held for its dwell.
+    pub seen: BTreeMap<String, (Timestamp, Timestamp)>,
 }
 
 /// What one daemon has told.
@@ -130,8 +130,11 @@ impl Book {
             }
             // Who looked a moment later may have told what then ended: as if it had stayed so for long enough.
             for (id, since) in single_look(world, settings, report.at + LONG_ENOUGH) {
-                let earliest = looks.earliest.entry(id).or_insert(since);
-                *earliest = since.min(*earliest);
+                let at = report.at - self.skew;
+                // What the API does not tell the start of began at this look.
+                let since = since.min(at);
+                let (earliest, last) = looks.seen.entry(id).or_insert((since, at));
+                (*earliest, *last) = (since.min(*earliest), at);
             }
         }
         self.compare_findings(report, &blind);

@@ -13,16 +13,7 @@ use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{LogBatch, LogExporter, SdkLogRecord};
 use tokio::time::Instant;
 
-use super::plan::{Away, Planned};
-
-/// How long before the end of a term its last words may not have reached the Lease, though nothing is wrong.
-const UNWRITTEN: Duration = Duration::from_secs(2);
-
-/// And where something is: whoever has not written the Lease for the deadline of ten seconds leads no more.
-const UNWRITABLE: Duration = Duration::from_secs(11);
-
-/// For how long after a trouble the Lease may not be written yet: what was sent before takes up to the deadline.
-const AFTERWARDS: Duration = Duration::from_secs(12);
+use super::plan::Away;
 
 /// What a collector and an onlooker write down.
 #[derive(Clone, Debug)]
@@ -43,7 +34,8 @@ struct Term {
     who: &'static str,
     from: Duration,
     until: Option<Duration>,
-    killed: bool,
+    /// The ids of which the leader before left that it may have opened or closed them.
+    doubt: BTreeSet<String>,
 }
 
 /// An event that was taken.
@@ -74,37 +66,32 @@ impl Ledger {
     /// Notes when a replica leads, for as long as it lives.
     pub async fn watch(self, who: &'static str, mut turn: Turn) {
         loop {
-            let leads = turn.borrow_and_update().is_some();
-            self.note(who, leads);
+            let found = turn.borrow_and_update().as_ref().map(|term| Arc::clone(&term.found));
+            self.note(who, found.as_deref());
             if turn.changed().await.is_err() {
-                return self.note(who, false);
+                return self.note(who, None);
             }
         }
     }
 
-    fn note(&self, who: &'static str, leads: bool) {
+    /// Notes what a replica that leads has found, or that it does not lead.
+    fn note(&self, who: &'static str, found: Option<&str>) {
         let mut pages = self.pages();
         let now = pages.origin.elapsed();
         let current = pages.terms.iter_mut().find(|t| t.who == who && t.until.is_none());
-        match (current, leads) {
-            (Some(term), false) => term.until = Some(now),
-            (None, true) => {
+        match (current, found) {
+            (Some(term), None) => term.until = Some(now),
+            (None, Some(found)) => {
                 if let Some(other) = pages.terms.iter().find(|t| t.until.is_none()) {
                     let what =
                         format!("{who} leads at {now:?}, {} since {:?}", other.who, other.from);
                     pages.broken.push(what);
                 }
-                pages.terms.push(Term { who, from: now, until: None, killed: false });
+                let doubt = doubted(found);
+                pages.terms.push(Term { who, from: now, until: None, doubt });
             }
             _ => {}
         }
-    }
-
-    /// Notes that a replica is killed.
-    pub fn kill(&self, who: &str) {
-        let mut pages = self.pages();
-        let current = pages.terms.iter_mut().find(|t| t.who == who && t.until.is_none());
-        current.into_iter().for_each(|term| term.killed = true);
     }
 
     /// Who leads now.
@@ -122,23 +109,23 @@ impl Ledger {
         self.0.lock().expect("a lock")
     }
 
-    /// What is broken, given what the leader sees in the end and what troubles each replica had.
-    pub fn judge(&self, last: Option<&Report>, troubles: &[(&str, &[Planned])]) -> Vec<String> {
+    /// What is broken, given what the leader sees in the end. Only what a leader has found in doubt may be said though
+    /// it was said before, once.
+    pub fn judge(&self, last: Option<&Report>) -> Vec<String> {
         let pages = self.pages();
         let mut broken = pages.broken.clone();
         let mut open: BTreeMap<&str, Option<&str>> = BTreeMap::new();
         let mut last_word: BTreeMap<&str, &Word> = BTreeMap::new();
+        let mut doubts: Vec<BTreeSet<&str>> = (pages.terms.iter())
+            .map(|term| term.doubt.iter().map(String::as_str).collect())
+            .collect();
         for word in &pages.words {
             let (event, id) = (word.event.as_str(), word.id.as_str());
             let is_open = open.contains_key(id);
             let before = last_word.get(id).copied();
-            let again =
-                before.is_some_and(|w| w.event == event && pages.is_excused(w, word, troubles));
-            let wrong = match event.rsplit('.').next() {
-                Some("opened") => is_open && !again,
-                _ => !is_open && !again,
-            };
-            if wrong {
+            let wrong = if event.ends_with("opened") { is_open } else { !is_open };
+            let in_doubt = doubts[word.term].remove(id);
+            if wrong && !in_doubt {
                 let who = pages.terms[word.term].who;
                 broken.push(format!("{who} tells {event} {id} at {:?}, after {before:?}", word.at));
             }
@@ -158,36 +145,26 @@ impl Ledger {
             }
         }
         let told = open.into_keys().map(|id| (id, last_word[id].signal.as_str())).collect();
-        // Nobody can know any more that a leader has told this, nor close it where only that one has seen it.
-        let unknown = |id: &str| pages.is_lost(last_word[id], troubles);
-        broken.extend(compare(&told, last, unknown));
+        broken.extend(compare(&told, last));
         broken
     }
 }
 
-impl Pages {
-    /// Whether a word may have been said in vain: its term ended before it could be left to the successor.
-    fn is_excused(&self, word: &Word, again: &Word, troubles: &[(&str, &[Planned])]) -> bool {
-        word.term != again.term && self.is_lost(word, troubles)
-    }
-
-    /// Whether its term ended in a way in which the Lease may not know of a word.
-    fn is_lost(&self, word: &Word, troubles: &[(&str, &[Planned])]) -> bool {
-        let term = &self.terms[word.term];
-        let until = term.until.unwrap_or(Duration::MAX);
-        let mut of = troubles.iter().filter(|(who, _)| *who == term.who).flat_map(|(_, all)| *all);
-        let troubled = of.any(|t| t.from <= until && word.at <= t.until + AFTERWARDS);
-        let last_words = |time| word.at + time >= until;
-        troubled && last_words(UNWRITABLE) || term.killed && last_words(UNWRITTEN)
-    }
+/// The ids in what a leader left of what it may have opened or closed: by signal a letter, 16 digits, the severity's
+/// letter, and the id where it does not follow from the digits.
+fn doubted(found: &str) -> BTreeSet<String> {
+    let found: serde_json::Value = serde_json::from_str(found).unwrap_or_default();
+    let signals = found["doubt"].as_object().into_iter().flat_map(|all| all.values());
+    let entries = signals.filter_map(|all| all.as_array()).flatten().filter_map(|e| e.as_str());
+    let id = |entry: &str| match &entry[18..] {
+        "" => format!("f-{}", &entry[1..17]),
+        id => id.to_owned(),
+    };
+    entries.map(id).collect()
 }
 
 /// What differs between what receivers believe and what the leader sees.
-fn compare(
-    told: &BTreeMap<&str, &str>,
-    last: Option<&Report>,
-    unknown: impl Fn(&str) -> bool,
-) -> Vec<String> {
+fn compare(told: &BTreeMap<&str, &str>, last: Option<&Report>) -> Vec<String> {
     let Some(last) = last else { return vec!["nobody leads in the end".to_owned()] };
     let findings: BTreeSet<&str> = last.findings.iter().map(|f| f.id.as_str()).collect();
     let of_findings: BTreeMap<&str, &str> =
@@ -201,7 +178,7 @@ fn compare(
     for finding in last.findings.iter().filter(|f| !told.contains_key(f.id.as_str())) {
         broken.push(format!("open and not told in the end: {finding:?}"));
     }
-    let lasts = |id: &str, signal: &str| findings.contains(id) || blind(signal) || unknown(id);
+    let lasts = |id: &str, signal: &str| findings.contains(id) || blind(signal);
     for (id, signal) in of_findings.iter().filter(|(id, signal)| !lasts(id, signal)) {
         broken.push(format!("told and not open in the end: {id} {signal}"));
     }

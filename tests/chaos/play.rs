@@ -98,7 +98,7 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     if running.is_finished() {
         broken.push("the cluster has ended".to_owned());
     }
-    broken.extend(judge(&ledger, plan, [&life_a, &life_b]));
+    broken.extend(judge(&ledger, [&life_a, &life_b]));
     let (terms, words) = ledger.counts();
     // No time passes from here on: all look at the same moment.
     for (replica, life) in [
@@ -114,9 +114,8 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let dropped_events = life_calm.ticker.look().myself.dropped_events;
     let [a, b, calm, fresh] = [a, b, calm, fresh].map(|replica| replica.book);
     for (book, troubles) in [&a, &b].into_iter().zip(&plan.troubles) {
-        let unnoticed: Vec<_> = troubles.iter().map(unnoticed).collect();
         broken.extend(truth::of_findings(book, &calm, &fresh, &says));
-        broken.extend(truth::of_story(book, &calm, &unnoticed));
+        broken.extend(truth::of_story(book, &calm, troubles));
         broken.extend(truth::of_totals(book, &calm));
     }
     broken.extend([&a, &b, &calm, &fresh].into_iter().flat_map(|book| book.broken.clone()));
@@ -126,13 +125,13 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
 }
 
 /// What the two that elect a leader have told otherwise than as one.
-fn judge(ledger: &Ledger, plan: &Plan, [a, b]: [&Life; 2]) -> Vec<String> {
+fn judge(ledger: &Ledger, [a, b]: [&Life; 2]) -> Vec<String> {
     let last = match ledger.leader() {
         Some("a") => a.last.as_deref(),
         Some(_) => b.last.as_deref(),
         None => None,
     };
-    ledger.judge(last, &[("a", &plan.troubles[0]), ("b", &plan.troubles[1])])
+    ledger.judge(last)
 }
 
 /// The time in the cluster when so much has passed.
@@ -141,7 +140,7 @@ pub fn time(passed: Duration) -> Timestamp {
 }
 
 /// When a daemon can't know yet of a trouble: for as long as watches are stuck, and for a moment of any other.
-fn unnoticed(planned: &Planned) -> (Timestamp, Timestamp) {
+pub fn unnoticed(planned: &Planned) -> (Timestamp, Timestamp) {
     let until = match planned.trouble {
         Trouble::Stalled => planned.until,
         _ => planned.until.min(planned.from + Duration::from_secs(45)),

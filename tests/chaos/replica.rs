@@ -85,7 +85,6 @@ impl Replica {
             let mut life = self.begin((origin, start), skew);
             self.follow(&mut life, origin + stop.at, &mut publish).await;
             if stop.killed {
-                self.ledger.iter().for_each(|ledger| ledger.kill(self.book.name));
                 self.lose();
             } else {
                 self.keep(&mut life);

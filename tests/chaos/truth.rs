@@ -15,6 +15,8 @@ use kubestrata::sources::{self, WatchOptions};
 use tokio::sync::mpsc;
 
 use super::book::{Book, Told};
+use super::plan::Planned;
+use super::play::{time, unnoticed};
 use super::replica::{Life, Replica};
 
 /// Signals about what a daemon itself can see of the cluster.
@@ -161,7 +163,10 @@ pub fn of_findings(
                 let latest = fresh.map_or(Timestamp::MAX, |f| f.since);
                 // That it was over for a while, not everybody has seen.
                 let before = calm.story.iter().filter(|t| t.finding.id == *id);
-                let seen = calm.looks.as_ref().and_then(|looks| looks.earliest.get(id).copied());
+                let seen = calm
+                    .looks
+                    .as_ref()
+                    .and_then(|looks| looks.seen.get(id).map(|(since, _)| *since));
                 let earliest = before.map(|t| t.finding.since).chain(seen).chain([c.since]).min();
                 if earliest.is_some_and(|earliest| f.since < earliest - BEHIND)
                     || (latest != Timestamp::MAX && f.since > latest + COME_BACK)
@@ -203,9 +208,11 @@ fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Nothing was opened that was not so, and nothing closed that went on. While trouble is `unnoticed`, nobody can know
-/// better.
-pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
+/// Nothing was opened that was not so, and nothing closed that went on. While trouble is unnoticed, nobody can know
+/// better; who has any may see late that something ended before it had held for its dwell.
+pub fn of_story(book: &Book, calm: &Book, troubles: &[Planned]) -> Vec<String> {
+    let unnoticed: Vec<Span> = troubles.iter().map(unnoticed).collect();
+    let troubled: Vec<Span> = troubles.iter().map(|t| (time(t.from), time(t.until))).collect();
     let (mine, truth) = (spans(&book.story), spans(&calm.story));
     let mut broken = Vec::new();
     for told in &book.story {
@@ -237,8 +244,15 @@ pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
         let blinked = over.is_some_and(|times| {
             times.iter().any(|at| *at <= later(told.at, TICK) && told.at <= later(*at, CLEAR))
         });
+        let seen = calm.looks.as_ref().and_then(|looks| looks.seen.get(&f.id));
+        let late = seen.is_some_and(|(since, last)| {
+            let hidden = |(from, until): &Span| *from <= later(*last, TICK) && *last < *until;
+            *since <= f.since + APART
+                && told.at <= later(*last, BEHIND)
+                && troubled.iter().any(hidden)
+        });
         let wrong = match told.opened {
-            true => !of.iter().any(so) && !mine[&about].iter().any(brief),
+            true => !of.iter().any(so) && !mine[&about].iter().any(brief) && !late,
             false => of.iter().any(goes_on) && !mine[&about].iter().any(stays) && !blinked,
         };
         if wrong {

@@ -155,15 +155,20 @@ impl Otlp {
         self.queue.settled().await;
     }
 
-    /// Sends the events that are left, for as long as `patience` lasts, and none after it.
-    pub async fn finish(&mut self, patience: Duration) {
-        let _ = tokio::time::timeout(patience, self.queue.drained()).await;
+    /// Returns when no event waits.
+    pub async fn drained(&self) {
+        self.queue.drained().await;
+    }
+
+    /// Sends nothing any more.
+    pub async fn fall_silent(&mut self) {
         self.sender.shutdown().await;
     }
 
     /// Sends what is left, for as long as `patience` lasts.
     pub async fn shutdown(mut self, patience: Duration) {
-        self.finish(patience).await;
+        let _ = tokio::time::timeout(patience, self.drained()).await;
+        self.fall_silent().await;
         if let Some(metrics) = self.metrics {
             // It blocks its thread until the last export is done.
             let last = tokio::task::spawn_blocking(move || metrics.shutdown());

@@ -42,8 +42,9 @@ pub struct Settled {
 struct Waiting {
     entries: VecDeque<Entry>,
     first: u64,
-    /// The term in which they were said, where only a leader speaks.
+    /// The term in which they were said, where only a leader speaks, and the number of its first.
     term: Option<u64>,
+    begin: u64,
     settled: Vec<Settled>,
 }
 
@@ -56,6 +57,13 @@ impl Waiting {
         if self.term.is_some() && count > 0 {
             self.settled.push(Settled { count: count as usize, taken });
         }
+    }
+
+    /// How many of them may be said in this term.
+    fn cleared(&self, term: Option<&Term>) -> usize {
+        let term = term.filter(|term| self.term == Some(term.number));
+        let end = term.map_or(0, |term| self.begin + term.cleared);
+        usize::try_from(end.saturating_sub(self.first)).unwrap_or(usize::MAX)
     }
 
     /// Removes all events, of which nobody wants to know what became.
@@ -152,7 +160,7 @@ impl Queue {
     pub(super) fn turn_to(&self, term: Option<u64>) {
         let mut waiting = self.lock();
         waiting.clear();
-        waiting.term = term;
+        (waiting.term, waiting.begin) = (term, waiting.first);
         self.0.figures.queued.store(0, Ordering::Relaxed);
         self.0.emptied.notify_waiters();
     }
@@ -192,16 +200,26 @@ impl Queue {
     }
 
     async fn next_batch(&self) -> (u64, Vec<Entry>, Option<u64>) {
+        let mut turn = self.0.turn.clone();
         loop {
             let arrived = self.0.arrived.notified();
+            let term = turn.as_mut().and_then(|turn| turn.borrow_and_update().clone());
             {
                 let waiting = self.lock();
-                if !waiting.entries.is_empty() {
-                    let batch = waiting.entries.iter().take(BATCH).cloned().collect();
+                let count = match self.0.turn {
+                    Some(_) => waiting.cleared(term.as_ref()).min(BATCH),
+                    None => BATCH,
+                };
+                let batch: Vec<_> = waiting.entries.iter().take(count).cloned().collect();
+                if !batch.is_empty() {
                     return (waiting.first, batch, waiting.term);
                 }
             }
-            arrived.await;
+            tokio::select! {
+                biased;
+                () = arrived => {}
+                () = changed(&mut turn) => {}
+            }
         }
     }
 
@@ -245,6 +263,17 @@ impl LogProcessor for Queue {
 
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
         Ok(())
+    }
+}
+
+/// Waits until a leader may say more, or another leads; for ever where all speak.
+async fn changed(turn: &mut Option<Turn>) {
+    let changed = match turn {
+        Some(turn) => turn.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -342,7 +371,30 @@ mod tests {
     }
 
     fn term(number: u64) -> Term {
-        Term { number, found: "".into() }
+        Term { number, found: "".into(), cleared: u64::MAX >> 1 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_says_no_more_than_its_successor_would_know_of() {
+        let (lease, turn) = watch::channel(Some(Term { cleared: 0, ..term(1) }));
+        let queue = Queue::new(100, Arc::default(), Some(turn));
+        queue.turn_to(Some(1));
+        emit(&queue);
+        let collector = Collector::default();
+        let sender = tokio::spawn(queue.clone().send(collector.clone()));
+        for cleared in [0, 2, 2, 3] {
+            lease.send_replace(Some(Term { cleared, ..term(1) }));
+            tokio::time::sleep(LONGEST_WAIT).await;
+            assert_eq!(collector.taken.lock().unwrap().len() as u64, cleared);
+        }
+        // In the next term the numbers begin anew.
+        lease.send_replace(Some(Term { cleared: 0, ..term(2) }));
+        queue.turn_to(Some(2));
+        emit(&queue);
+        lease.send_replace(Some(Term { cleared: 1, ..term(2) }));
+        tokio::time::sleep(LONGEST_WAIT).await;
+        sender.abort();
+        assert_eq!(*collector.taken.lock().unwrap(), ["a", "b", "c", "a"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
 //! What does one of several replicas say? Its leader the difference between what receivers have been told, by whoever
 //! led before, and what is so; the others nothing, though they remember what ended.
 //!
-//! What was told advances by what a collector has taken, never by what was merely sent.
+//! What was told advances by what a collector has taken, never by what was merely sent. What is about to be said is left
+//! to the successor before it is said: whatever becomes of a leader, it is known what receivers may believe.
 
 mod told;
 
@@ -21,6 +22,9 @@ pub use told::Told;
 
 /// What ended lately, at the most: nobody might have told it.
 const REMEMBERED: usize = 1_000;
+
+/// So many words are left to a successor before they are said.
+const AHEAD: usize = 256;
 
 /// By how much replicas may differ in when they see the same.
 const APART: SignedDuration = SignedDuration::from_mins(1);
@@ -129,8 +133,12 @@ struct Speech {
     told: Told,
     /// What receivers will believe when all that was said is taken.
     meant: BTreeMap<Key, Entry>,
+    /// What whoever led before may have opened or closed, and nothing was said of since.
+    doubted: BTreeSet<Key>,
     /// What was said and may yet be dropped, in order.
     pending: VecDeque<Effect>,
+    /// What became of how many words is known.
+    settled: u64,
     /// Whether it has to catch up with what nobody has told.
     catches_up: bool,
     heard_at: Option<Time>,
@@ -162,19 +170,36 @@ impl Speaker {
     pub fn lead(&mut self, found: Told) -> &Told {
         self.fall_silent();
         let before = self.before.take().filter(|_| found.by == self.me);
-        let told = Told { by: self.me.clone(), ..before.unwrap_or(found) };
-        let meant = told.open.clone();
-        let (pending, sayings) = (VecDeque::new(), Vec::new());
-        let speech = Speech { told, meant, pending, catches_up: true, heard_at: None, sayings };
+        let known = match before {
+            // What is not in the Lease was not said.
+            Some(mut known) => {
+                known.doubt.retain(|key, _| found.doubt.contains_key(key));
+                known
+            }
+            None => found,
+        };
+        let told = Told { by: self.me.clone(), ..known };
+        let meant = told.doubt.clone().into_iter().chain(told.open.clone()).collect();
+        let doubted = told.doubt.keys().copied().collect();
+        let speech = Speech {
+            told,
+            meant,
+            doubted,
+            pending: VecDeque::new(),
+            settled: 0,
+            catches_up: true,
+            heard_at: None,
+            sayings: Vec::new(),
+        };
         &self.speech.insert(speech).told
     }
 
     /// Ends to speak: what was said and not taken, the next leader says.
     pub fn fall_silent(&mut self) {
-        self.told();
-        if let Some(speech) = self.speech.take() {
-            self.before = Some(speech.told);
+        if let Some((told, _)) = self.told() {
+            self.before = Some(told);
         }
+        self.speech = None;
     }
 
     /// Takes a report in, and gives what is to be said of it: nothing, for one that does not lead.
@@ -204,8 +229,10 @@ impl Speaker {
     pub fn settle(&mut self, count: usize, taken: bool) -> bool {
         let Some(speech) = &mut self.speech else { return false };
         let count = count.min(speech.pending.len());
+        speech.settled += count as u64;
         for effect in speech.pending.drain(..count).filter(|_| taken) {
             let Effect { at, key, entry } = effect;
+            speech.told.doubt.remove(&key);
             if let Some(entry) = entry {
                 speech.told.open.insert(key, entry);
             } else {
@@ -216,19 +243,31 @@ impl Speaker {
         taken && count > 0
     }
 
-    /// What a successor has to know; `None` for one that does not lead.
-    pub fn told(&mut self) -> Option<&Told> {
+    /// What a successor has to know, and how many words of this term may be said once it is left; `None` for one that
+    /// does not lead.
+    pub fn told(&mut self) -> Option<(Told, u64)> {
         let speech = self.speech.as_mut()?;
         let reached = speech.pending.front().map(|effect| effect.at).or(speech.heard_at);
         if let Some(reached) = reached {
             speech.told.reach(reached);
         }
-        Some(&speech.told)
+        let mut told = speech.told.clone();
+        let ahead = speech.pending.len().min(AHEAD);
+        for Effect { key, entry, .. } in speech.pending.iter().take(ahead) {
+            let is_open = speech.told.open.get(key);
+            // An update leaves open what is open.
+            if is_open.is_none() || entry.is_none() {
+                let entry = is_open.or(entry.as_ref()).cloned();
+                told.doubt.extend(entry.map(|entry| (*key, entry)));
+            }
+        }
+        Some((told, speech.settled + ahead as u64))
     }
 }
 
 impl Speech {
     fn say(&mut self, at: Time, key: Key, entry: Option<Entry>, saying: Saying) {
+        self.doubted.remove(&key);
         match &entry {
             Some(entry) => drop(self.meant.insert(key, entry.clone())),
             None => drop(self.meant.remove(&key)),
@@ -292,6 +331,10 @@ impl Speech {
         for (key, Entry { id, severity, signal }) in gone {
             let seen = ended.iter().rev().find(|(_, thing)| thing.key() == key);
             if let Some((_, thing)) = seen {
+                // Of what may have been opened it is not known that it was.
+                if self.doubted.contains(&key) && !self.told.open.contains_key(&key) {
+                    self.open(report.at, &thing.clone().under(&id));
+                }
                 self.close(report.at, thing);
                 continue;
             }
@@ -317,6 +360,11 @@ impl Speech {
                 self.open(report.at, thing);
                 continue;
             };
+            if self.doubted.contains(key) {
+                let thing = thing.clone().under(id);
+                self.open(report.at, &thing);
+                continue;
+            }
             let Thing::Anomaly(anomaly) = thing else { continue };
             if grown.contains(key) || anomaly.severity > *severity {
                 let thing = Thing::Anomaly(Arc::clone(anomaly)).under(id);

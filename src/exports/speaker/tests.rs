@@ -127,7 +127,7 @@ fn speak(speaker: &mut Speaker, report: &Report) -> Vec<String> {
 
 /// What a leader has left, as its successor finds it.
 fn left(speaker: &mut Speaker) -> Told {
-    Told::read(&speaker.told().unwrap().write()).unwrap()
+    Told::read(&speaker.told().unwrap().0.write()).unwrap()
 }
 
 #[test]
@@ -237,6 +237,68 @@ fn what_can_not_be_known_does_not_end() {
     seeing.undecided.clear();
     assert_eq!(speak(&mut b, &seeing), ["~f-1 Finding"]);
     assert_eq!(speak(&mut b, &report(145, &[], &[])), ["~a-x Anomaly"]);
+}
+
+#[test]
+fn what_is_about_to_be_said_is_left_before_and_doubted_until_something_is_said_of_it() {
+    let mut a = speaker("a");
+    a.lead(Told::default());
+    speak(&mut a, &report(100, &[1, 2, 3], &[]));
+    // The ends of 1, 2 and 3 and the starts of 4, 5 and 6 may be said, and were perhaps.
+    let sayings = a.hear(&report(115, &[4, 5, 6], &[1, 2, 3]));
+    let (told, clears) = a.told().unwrap();
+    assert_eq!((sayings.len(), clears), (6, 9));
+    let told = Told::read(&told.write()).unwrap();
+    // 1 is back, 2 can't be known yet, 3 is over; 4 is so, 5 can't be known, 6 has ended.
+    let mut b = speaker("b");
+    speak(&mut b, &report(120, &[1, 4, 6], &[2, 3, 5]));
+    b.lead(told);
+    let undecided = vec![finding(2).id, finding(5).id];
+    let report_of =
+        |second| Report { undecided: undecided.clone(), ..report(second, &[1, 4], &[6]) };
+    assert_eq!(said(&b.hear(&report_of(135))), ["-f-3", "+f-6", "-f-6", "+f-1", "+f-4"]);
+    // None of this was taken: the next one is in doubt of all of it.
+    let mut c = speaker("c");
+    let all = ["-f-3", "~f-5 Finding", "~f-6 Finding", "+f-1", "+f-2", "+f-4"];
+    speak(&mut c, &report(140, &[], &[3]));
+    c.lead(Told::read(&b.told().unwrap().0.write()).unwrap());
+    assert_eq!(speak(&mut c, &report(150, &[1, 2, 4], &[])), all);
+    assert!(speak(&mut c, &report(165, &[1, 2, 4], &[])).is_empty());
+    assert!(c.told().unwrap().0.doubt.is_empty(), "all is known again");
+}
+
+#[test]
+fn who_leads_again_doubts_only_what_it_may_have_said() {
+    let mut a = speaker("a");
+    a.lead(Told::default());
+    speak(&mut a, &report(100, &[1], &[]));
+    let written = left(&mut a);
+    // The Lease can't be written, so the end of 1 is not said.
+    assert_eq!(said(&a.hear(&report(115, &[], &[1]))), ["-f-1"]);
+    a.fall_silent();
+    a.lead(written);
+    assert!(speak(&mut a, &report(130, &[1], &[])).is_empty());
+    // Now it can.
+    assert_eq!(said(&a.hear(&report(145, &[], &[1]))), ["-f-1"]);
+    let written = left(&mut a);
+    a.fall_silent();
+    a.lead(written);
+    assert_eq!(speak(&mut a, &report(160, &[1], &[])), ["+f-1"]);
+}
+
+#[test]
+fn no_more_may_be_said_than_is_left_ahead() {
+    let mut a = speaker("a");
+    a.lead(Told::default());
+    let all: Vec<u64> = (0..600).collect();
+    assert_eq!(a.hear(&report(100, &all, &[])).len(), 600);
+    let mut cleared = Vec::new();
+    for count in [256, 256, 88] {
+        let (told, clears) = a.told().unwrap();
+        cleared.push((told.doubt.len(), clears));
+        assert!(a.settle(count, true));
+    }
+    assert_eq!(cleared, [(256, 256), (256, 512), (88, 600)]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::model::text::stable_hash;
 /// The most that is carried: with 64 bytes for each it stays well below the 256 KiB of an object's annotations.
 const MOST_OPEN: usize = 2_000;
 const MOST_ENDED: usize = 500;
+const MOST_DOUBTED: usize = 500;
 
 /// For how long it is remembered that an end was told. Replicas see the same end within a few ticks.
 const ENDED: SignedDuration = SignedDuration::from_mins(5);
@@ -82,6 +83,8 @@ pub struct Told {
     pub(super) open: BTreeMap<Key, Entry>,
     /// What is over, and when that was told, for a while.
     pub(super) ended: BTreeMap<Key, Time>,
+    /// What was about to be opened or closed, and may have been.
+    pub(super) doubt: BTreeMap<Key, Entry>,
     /// Up to when all that there was to tell has been told; `None`: nobody has told anything.
     pub(super) up_to: Option<Time>,
 }
@@ -94,6 +97,9 @@ struct Text {
     up_to: Option<Time>,
     /// By signal: key, severity's first letter, and the id where it does not follow from the key.
     open: BTreeMap<String, Vec<String>>,
+    /// As what is open.
+    #[serde(default)]
+    doubt: BTreeMap<String, Vec<String>>,
     /// By seconds before `up_to`.
     ended: BTreeMap<i64, Vec<String>>,
     /// How many open ones are left out.
@@ -114,16 +120,7 @@ impl Told {
         }
         let text: Text = serde_json::from_str(text).ok().filter(|t: &Text| t.version == VERSION)?;
         let mut told = Self { by: text.by, up_to: text.up_to, ..Self::default() };
-        for (signal, entries) in text.open {
-            for entry in entries {
-                let (key, rest) = entry.split_at_checked(17)?;
-                let (severity, id) = rest.split_at_checked(1)?;
-                let (_, severity) = SEVERITIES.iter().find(|(letter, _)| *letter == severity)?;
-                let id = if id.is_empty() { format!("f-{}", &key[1..]) } else { id.to_owned() };
-                let entry = Entry { id, severity: *severity, signal: signal.clone() };
-                told.open.insert(Key::read(key)?, entry);
-            }
-        }
+        (told.open, told.doubt) = (read(text.open)?, read(text.doubt)?);
         for (seconds, keys) in text.ended {
             let at = told.up_to?.checked_sub(SignedDuration::from_secs(seconds)).ok()?;
             for key in keys {
@@ -136,24 +133,15 @@ impl Told {
     /// As a text. Of more than it has room for, the worst are kept, and the last that ended.
     #[must_use]
     pub fn write(&self) -> String {
-        let mut open: Vec<_> = self.open.iter().collect();
-        open.sort_by_key(|(key, entry)| (std::cmp::Reverse(entry.severity), **key));
-        let left_out = open.len().saturating_sub(MOST_OPEN);
         let mut text = Text {
             version: VERSION,
             by: self.by.clone(),
             up_to: self.up_to,
-            open: BTreeMap::new(),
+            open: write(&self.open, MOST_OPEN),
+            doubt: write(&self.doubt, MOST_DOUBTED),
             ended: BTreeMap::new(),
-            left_out,
+            left_out: self.open.len().saturating_sub(MOST_OPEN),
         };
-        for (key, entry) in open.into_iter().take(MOST_OPEN) {
-            let letter = SEVERITIES.iter().find(|(_, s)| *s == entry.severity).map_or("", |s| s.0);
-            let key = key.write();
-            let id = if entry.id == format!("f-{}", &key[1..]) { "" } else { &entry.id };
-            let entries = text.open.entry(entry.signal.clone()).or_default();
-            entries.push(format!("{key}{letter}{id}"));
-        }
         let Some(up_to) = self.up_to else { return json(&text) };
         let mut ended: Vec<_> = self.ended.iter().collect();
         ended.sort_by_key(|(key, at)| (std::cmp::Reverse(**at), **key));
@@ -164,9 +152,10 @@ impl Told {
         json(&text)
     }
 
-    /// The findings among what is told, by signal and id.
+    /// The findings among what is told or may be, by signal and id.
     pub fn findings(&self) -> impl Iterator<Item = (&str, &str)> {
-        let findings = self.open.iter().filter(|(key, _)| matches!(key, Key::Finding(_)));
+        let all = self.open.iter().chain(&self.doubt);
+        let findings = all.filter(|(key, _)| matches!(key, Key::Finding(_)));
         findings.map(|(_, entry)| (entry.signal.as_str(), entry.id.as_str()))
     }
 
@@ -175,6 +164,36 @@ impl Told {
         self.up_to = Some(up_to);
         self.ended.retain(|_, at| up_to.duration_since(*at) <= ENDED);
     }
+}
+
+fn read(all: BTreeMap<String, Vec<String>>) -> Option<BTreeMap<Key, Entry>> {
+    let mut read = BTreeMap::new();
+    for (signal, entries) in all {
+        for entry in entries {
+            let (key, rest) = entry.split_at_checked(17)?;
+            let (severity, id) = rest.split_at_checked(1)?;
+            let (_, severity) = SEVERITIES.iter().find(|(letter, _)| *letter == severity)?;
+            let id = if id.is_empty() { format!("f-{}", &key[1..]) } else { id.to_owned() };
+            let entry = Entry { id, severity: *severity, signal: signal.clone() };
+            read.insert(Key::read(key)?, entry);
+        }
+    }
+    Some(read)
+}
+
+/// The worst come first.
+fn write(all: &BTreeMap<Key, Entry>, most: usize) -> BTreeMap<String, Vec<String>> {
+    let mut all: Vec<_> = all.iter().collect();
+    all.sort_by_key(|(key, entry)| (std::cmp::Reverse(entry.severity), **key));
+    let mut written: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, entry) in all.into_iter().take(most) {
+        let letter = SEVERITIES.iter().find(|(_, s)| *s == entry.severity).map_or("", |s| s.0);
+        let key = key.write();
+        let id = if entry.id == format!("f-{}", &key[1..]) { "" } else { &entry.id };
+        let entries = written.entry(entry.signal.clone()).or_default();
+        entries.push(format!("{key}{letter}{id}"));
+    }
+    written
 }
 
 fn json(text: &Text) -> String {
@@ -200,7 +219,13 @@ mod tests {
             (Key::Anomaly(9), entry("a-00000000000000ff", Severity::Warning)),
         ];
         let ended = [(Key::Finding(1), at(990)), (Key::Anomaly(2), at(1002))];
-        Told { by: "a".to_owned(), open: open.into(), ended: ended.into(), up_to: Some(at(1000)) }
+        Told {
+            by: "a".to_owned(),
+            open: open.into(),
+            ended: ended.into(),
+            doubt: [(Key::Finding(5), entry("f-0000000000000005", Severity::Info))].into(),
+            up_to: Some(at(1000)),
+        }
     }
 
     #[test]
@@ -210,6 +235,9 @@ mod tests {
         assert!(text.contains(r#""f0000000000000007c""#), "short where it can be: {text}");
         assert_eq!(Told::read(&Told::default().write()), Some(Told::default()));
         assert_eq!(Told::read(""), Some(Told::default()));
+        let older = text.replace("\"doubt\":{\"storage_test\":[\"f0000000000000005i\"]},", "");
+        assert_ne!(older, text);
+        assert!(Told::read(&older).is_some_and(|told| told.doubt.is_empty()), "{older}");
     }
 
     #[test]

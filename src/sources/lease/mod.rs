@@ -36,6 +36,8 @@ struct Word {
     /// The term that it was left in.
     term: u64,
     text: Arc<str>,
+    /// How many words of the term may be said once it is written.
+    clears: u64,
     /// How often it changed in a way that should be written at once.
     urgent: u64,
 }
@@ -80,6 +82,7 @@ impl Candidate {
             ready: is_ready,
             words,
             written: 0,
+            clears: None,
             elected,
             terms: 0,
             journal: Journal::default(),
@@ -106,11 +109,12 @@ impl Candidate {
         self.ready.send_if_modified(|was| std::mem::replace(was, ready) != ready);
     }
 
-    /// Says what is left to a successor; it is written with the next sign of life, or at once.
-    pub fn leave(&self, term: u64, text: &str, at_once: bool) {
+    /// Says what is left to a successor; it is written with the next sign of life, or at once, and then
+    /// [clears](Term::cleared) so many words.
+    pub fn leave(&self, term: u64, text: &str, clears: u64, at_once: bool) {
         self.word.send_if_modified(|word| {
             let urgent = word.urgent + u64::from(at_once);
-            *word = Word { term, text: text.into(), urgent };
+            *word = Word { term, text: text.into(), clears, urgent };
             at_once
         });
     }
@@ -159,6 +163,8 @@ struct Clerk {
     words: watch::Receiver<Word>,
     /// The last urgent word that was written, or tried to.
     written: u64,
+    /// The term in which the Lease was written last, or tried to, and how many words that clears.
+    clears: Option<(u64, u64)>,
     elected: watch::Sender<Option<Term>>,
     terms: u64,
     journal: Journal,
@@ -228,6 +234,7 @@ impl Clerk {
             Ok(lease) => {
                 self.election.wrote(held(&lease), began);
                 self.lease = Some(lease);
+                self.clear();
                 Ok(())
             }
             // Somebody else was faster, or has changed or deleted it.
@@ -260,6 +267,7 @@ impl Clerk {
         if lease.metadata.name.is_none() {
             lease.metadata = self.metadata();
         }
+        self.clears = None;
         let now = Some(MicroTime((self.now)()));
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         if begins {
@@ -271,6 +279,7 @@ impl Clerk {
             let word = self.words.borrow_and_update();
             self.written = word.urgent;
             if word.term == self.terms {
+                self.clears = Some((word.term, word.clears));
                 let annotations = lease.metadata.annotations.get_or_insert_default();
                 annotations.insert(LEFT.to_owned(), word.text.to_string());
             }
@@ -294,11 +303,20 @@ impl Clerk {
             self.terms += 1;
             let annotations = self.lease.as_ref().and_then(|l| l.metadata.annotations.as_ref());
             let found = annotations.and_then(|all| all.get(LEFT)).map_or("", String::as_str).into();
-            self.elected.send_replace(Some(Term { number: self.terms, found }));
+            self.elected.send_replace(Some(Term { number: self.terms, found, cleared: 0 }));
         } else if !leads && led {
             self.elected.send_replace(None);
         }
         self.journal.log_leader(&self.place, &self.identity, leads, self.election.other());
+    }
+
+    /// Tells how many words may be said, now that a successor would find them.
+    fn clear(&mut self) {
+        let Some((number, clears)) = self.clears.take() else { return };
+        self.elected.send_if_modified(|term| {
+            let term = term.as_mut().filter(|term| term.number == number);
+            term.is_some_and(|term| std::mem::replace(&mut term.cleared, clears) < clears)
+        });
     }
 
     /// Writes the last word and leaves the Lease to whoever wants it.
