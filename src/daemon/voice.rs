@@ -115,10 +115,12 @@ impl Voice {
 
     /// Says what is left, for as long as `patience` lasts, and leaves the lead to another.
     pub async fn end(mut self, patience: Duration) {
-        if let (Some(otlp), Some(mut seat)) = (&mut self.otlp, self.seat.take()) {
-            let _ = tokio::time::timeout(patience, seat.say_all(otlp)).await;
-            otlp.fall_silent().await;
-            seat.note(otlp);
+        if let Some(mut seat) = self.seat {
+            if let Some(otlp) = &mut self.otlp {
+                let _ = tokio::time::timeout(patience, seat.say_all(otlp)).await;
+                otlp.fall_silent().await;
+                seat.note(otlp);
+            }
             seat.candidate.give_back(patience).await;
         }
         if let Some(otlp) = self.otlp {
