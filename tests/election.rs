@@ -10,6 +10,7 @@ use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kubestrata::clock::Clock;
 use kubestrata::config::Settings;
+use kubestrata::daemon::Voice;
 use kubestrata::evaluate::START;
 use kubestrata::exports::otlp::Turn;
 use kubestrata::sim::{Cluster, Scenario, Shape, Trouble};
@@ -120,6 +121,19 @@ async fn who_ends_is_followed_at_the_next_look_by_one_that_finds_the_last_word()
     let after = leads_after(&mut next).await;
     assert!(after <= Duration::from_secs(2), "{after:?}");
     assert_eq!(found(&next), "the last word");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_exports_nothing_gives_the_lease_back_too() {
+    let scene = Scene::new();
+    let (first, mut turn) = scene.candidate(0);
+    leads_after(&mut turn).await;
+    let (_second, mut next) = scene.candidate(1);
+    sleep(Duration::from_secs(7)).await;
+    let voice = Voice::new(None, Some(first), &Settings::default(), Arc::default());
+    voice.end(Duration::from_secs(5)).await;
+    let after = leads_after(&mut next).await;
+    assert!(after <= Duration::from_secs(2), "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]
