@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::StreamExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use http_body_util::combinators::BoxBody;
@@ -45,6 +45,10 @@ enum Answer {
     Json(u16, String),
     /// A watch: these events, then silence for ever.
     Events(Vec<String>),
+    /// These events, and the watch ends.
+    Ending(Vec<String>),
+    /// None, ever.
+    Never,
 }
 
 type Script = dyn Fn(&Asked, usize) -> Answer + Send + Sync;
@@ -65,12 +69,20 @@ impl Server {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(&request)) }
+            async move {
+                match server.answer(&request) {
+                    Some(answer) => Ok::<_, Infallible>(answer),
+                    None => futures::future::pending().await,
+                }
+            }
         });
         Client::new(service, "default")
     }
 
-    fn answer(&self, request: &Request<Body>) -> Response<BoxBody<bytes::Bytes, Infallible>> {
+    fn answer(
+        &self,
+        request: &Request<Body>,
+    ) -> Option<Response<BoxBody<bytes::Bytes, Infallible>>> {
         let header = |name| request.headers().get(name).map(|v| v.to_str().unwrap().to_owned());
         let asked = Asked {
             path: request.uri().path().to_owned(),
@@ -80,39 +92,41 @@ impl Server {
         };
         // Nobody says what is served: the traps are those of following a kind.
         if asked.path == "/apis" {
-            return Response::builder()
-                .status(StatusCode::NOT_FOUND)
-                .body(http_body_util::Full::from("").boxed())
-                .unwrap();
+            let body = http_body_util::Full::from("").boxed();
+            return Some(Response::builder().status(StatusCode::NOT_FOUND).body(body).unwrap());
         }
         let number = {
             let mut all = self.asked.lock().unwrap();
             all.push(asked.clone());
             all.len()
         };
-        match (self.script)(&asked, number) {
-            Answer::Json(status, body) => Response::builder()
-                .status(StatusCode::from_u16(status).unwrap())
-                .body(http_body_util::Full::from(body).boxed())
-                .unwrap(),
-            Answer::Events(events) => {
-                let lines: VecDeque<_> = events.into_iter().collect();
-                let stream = futures::stream::unfold(lines, |mut lines| async move {
-                    match lines.pop_front() {
-                        Some(line) => {
-                            Some((Ok(http_body::Frame::data(bytes::Bytes::from(line))), lines))
-                        }
-                        None => futures::future::pending().await,
-                    }
-                });
-                Response::new(http_body_util::StreamBody::new(stream).boxed())
+        let body = match (self.script)(&asked, number) {
+            Answer::Json(status, body) => {
+                let body = http_body_util::Full::from(body).boxed();
+                return Some(Response::builder().status(status).body(body).unwrap());
             }
-        }
+            Answer::Events(events) => {
+                let lines = lines(events).chain(futures::stream::pending());
+                BodyExt::boxed(http_body_util::StreamBody::new(lines))
+            }
+            Answer::Ending(events) => {
+                BodyExt::boxed(http_body_util::StreamBody::new(lines(events)))
+            }
+            Answer::Never => return None,
+        };
+        Some(Response::new(body))
     }
 
     fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
+}
+
+/// Each in a frame of its own.
+fn lines(
+    events: Vec<String>,
+) -> impl futures::Stream<Item = Result<http_body::Frame<bytes::Bytes>, Infallible>> {
+    futures::stream::iter(events).map(|line| Ok(http_body::Frame::data(line.into())))
 }
 
 fn namespace(name: &str) -> Value {
@@ -414,6 +428,45 @@ async fn news_are_a_sign_of_life() {
     followed.until("the news", |d| objects(d) == 2).await;
     let alive = |d: &Delta| matches!(d, Delta::Note(_, SourceNote::Alive));
     assert!(followed.seen.iter().any(alive), "{:?}", followed.seen);
+}
+
+/// Minutes of silence, of which the daemon must not say that it saw the cluster in them.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_waits_for_its_answer_is_no_sign_of_life() {
+    let server = Server::new(|asked, number| match asked.is_watch() && !asked.streams_a_list() {
+        true if number > 3 => Answer::Never,
+        true => Answer::Ending(vec![event("ADDED", &namespace("b"))]),
+        false => paging(asked, &[namespace("a")]),
+    });
+    let mut followed = follow(&server, Kind::Namespace);
+    followed.until("given up", |d| failed_as(d, Availability::Unreachable)).await;
+    let heard = |d: &&Delta| matches!(d, Delta::Note(_, SourceNote::Heard { .. }));
+    let heard = followed.seen.iter().filter(heard).count();
+    assert!(heard <= 1, "the end of the first watch at most: {:?}", followed.seen);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_never_answered_is_told() {
+    let server = Server::new(|asked, _| match asked.streams_a_list() {
+        true => refuse(422, "no"),
+        false => Answer::Never,
+    });
+    let mut followed = follow(&server, Kind::Namespace);
+    followed.until("given up", |d| failed_as(d, Availability::Unreachable)).await;
+}
+
+/// With nothing but bookmarks, of which the client library says nothing.
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_is_a_sign_of_life() {
+    let bookmark =
+        json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"resourceVersion": "9"}});
+    let server = Server::new(move |asked, _| match asked.is_watch() && !asked.streams_a_list() {
+        true => Answer::Events(vec![event("BOOKMARK", &bookmark)]),
+        false => paging(asked, &[namespace("a")]),
+    });
+    let mut followed = follow(&server, Kind::Namespace);
+    let heard = |d: &Delta| matches!(d, Delta::Note(_, SourceNote::Heard { .. }));
+    followed.until("the bookmark", |d| d.iter().any(heard)).await;
 }
 
 #[test]

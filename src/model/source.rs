@@ -1,5 +1,6 @@
 //! Can a source see, and since when not?
 
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::kind::{Kind, Origin};
@@ -80,6 +81,18 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
+    /// For how long a source that fails has not heard of the cluster. A watch may have waited long for an answer before it
+    /// failed; what is asked every so often is worth reading until then.
+    #[must_use]
+    pub fn unheard(&self, kind: Kind, now: Time) -> Option<SignedDuration> {
+        let failing = self.failing_since?;
+        let heard = match kind.origin() {
+            Origin::Watch | Origin::Metadata => self.last_sync,
+            Origin::Poll(_) | Origin::Table(_) | Origin::Endpoint(_) => None,
+        };
+        Some(now.duration_since(heard.unwrap_or(failing)))
+    }
+
     /// Whether it should follow the cluster, but has not heard of it for 5 minutes and three of its intervals.
     #[must_use]
     pub fn is_stale(&self, kind: Kind, now: Time) -> bool {
@@ -100,6 +113,11 @@ impl SourceStatus {
 pub enum SourceNote {
     /// It follows the cluster.
     Alive,
+    /// It follows the cluster, which was last heard of at this time.
+    Heard {
+        /// By the daemon's clock.
+        at: Time,
+    },
     /// A list or a watch failed.
     Failed {
         /// What it amounts to.

@@ -541,6 +541,7 @@ impl World {
     fn note(&mut self, kind: Kind, note: SourceNote, now: Time) {
         match note {
             SourceNote::Alive => self.alive(kind, now),
+            SourceNote::Heard { at } => self.alive(kind, at),
             SourceNote::Failed { availability, message, backoff_seconds } => {
                 let source = self.source_mut(kind);
                 let seen = std::mem::replace(&mut source.availability, availability);

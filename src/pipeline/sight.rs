@@ -17,7 +17,7 @@ pub(super) fn absence(signal: &Signal, world: &World, now: Time) -> Option<(Kind
     let blind = |kind: &Kind| {
         let status = world.source_ref(*kind);
         let unknown = if kind.is_opt_in() { Availability::Disabled } else { Availability::Syncing };
-        let reason = status.map_or(Some(unknown), |s| blindness(s, now))?;
+        let reason = status.map_or(Some(unknown), |s| blindness(*kind, s, now))?;
         Some((*kind, reason))
     };
     if signal.needs.is_empty() && !signal.uses.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn absence(signal: &Signal, world: &World, now: Time) -> Option<(Kind
     signal.needs.iter().find_map(blind)
 }
 
-fn blindness(source: &SourceStatus, now: Time) -> Option<Availability> {
+fn blindness(kind: Kind, source: &SourceStatus, now: Time) -> Option<Availability> {
     if !source.synced {
         return Some(source.availability);
     }
@@ -38,8 +38,8 @@ fn blindness(source: &SourceStatus, now: Time) -> Option<Availability> {
             Some(source.availability)
         }
         Availability::Unauthorized | Availability::Unreachable => {
-            let failing = source.failing_since.map(|since| now.duration_since(since));
-            failing.is_some_and(|d| d > STALE_AFTER).then_some(source.availability)
+            let unheard = source.unheard(kind, now);
+            unheard.is_some_and(|d| d > STALE_AFTER).then_some(source.availability)
         }
     }
 }
@@ -50,11 +50,10 @@ fn blindness(source: &SourceStatus, now: Time) -> Option<Availability> {
 pub(super) fn in_doubt(signal: &Signal, world: &World, now: Time) -> bool {
     signal.needs.iter().chain(signal.uses).filter(|kind| !kind.is_opt_in()).any(|kind| {
         let Some(source) = world.source_ref(*kind) else { return true };
-        let failing = source.failing_since.map(|since| now.duration_since(since));
         match source.availability {
             Availability::Served | Availability::Absent | Availability::Disabled => false,
             Availability::Syncing => true,
-            _ => failing.is_none_or(|d| d <= STALE_AFTER),
+            _ => source.unheard(*kind, now).is_none_or(|d| d <= STALE_AFTER),
         }
     })
 }
@@ -116,8 +115,8 @@ mod tests {
             assert!(ready(&[Kind::Pod], &world));
             world.apply(failed(availability), start);
             let status = world.source(Kind::Pod);
-            assert_eq!(blindness(&status, start), at_once, "{availability:?}");
-            assert_eq!(blindness(&status, later), after_minutes, "{availability:?}");
+            assert_eq!(blindness(Kind::Pod, &status, start), at_once, "{availability:?}");
+            assert_eq!(blindness(Kind::Pod, &status, later), after_minutes, "{availability:?}");
         }
     }
 

@@ -62,7 +62,7 @@ pub struct WatchOptions {
     pub slow_retry: Duration,
     /// How long a list by streaming may stand still before the server is taken not to know it.
     pub list_patience: Duration,
-    /// How often a quiet watch says that it is alive.
+    /// How often a quiet watch is asked whether it is alive.
     pub life_sign: Duration,
     /// How often the API server is asked what it serves.
     pub discovery: Duration,
@@ -114,7 +114,7 @@ pub(super) async fn follow(
     options: WatchOptions,
     out: mpsc::Sender<Vec<Delta>>,
 ) {
-    let (client, hearing) = Hearing::of(client);
+    let (client, hearing) = Hearing::of(client, Arc::clone(&options.now));
     let follower = Follower {
         kind,
         hearing,
@@ -196,6 +196,7 @@ impl Follower {
     async fn watch(&mut self) -> End {
         let mut stream = self.stream().ready_chunks(BATCH);
         let (mut listing, mut failing) = (true, false);
+        self.hearing.told();
         loop {
             let patience =
                 if listing { self.options.list_patience } else { self.options.life_sign };
@@ -205,14 +206,16 @@ impl Follower {
                     self.streaming = false;
                     return End::Anew(None);
                 }
-                // No news and no error: the transport's pings say that the server is there.
-                if !listing {
-                    if self.hearing.silence() > SILENCE {
-                        let why = "the watch says nothing, not even that it ends";
-                        return End::Anew(Some(Failure::unreachable(why)));
-                    }
+                if self.hearing.silence() > SILENCE {
+                    return End::Anew(Some(Failure::unreachable(match listing {
+                        true => "the list is not answered",
+                        false => "the watch says nothing, not even that it ends",
+                    })));
+                }
+                // After a failure it is enough that a watch has begun and been quiet: what had changed it would have said.
+                if !listing && let Some(at) = self.hearing.untold(self.failures > 0) {
                     failing = false;
-                    if !self.alive().await {
+                    if !self.alive(at).await {
                         return End::Closed;
                     }
                 }
@@ -239,8 +242,7 @@ impl Follower {
             if !listing && !batch.is_empty() {
                 batch.push(Delta::Note(self.kind, SourceNote::Alive));
             }
-            let told = batch.is_empty() || send(&self.out, batch).await;
-            if !told {
+            if !batch.is_empty() && !send(&self.out, batch).await {
                 return End::Closed;
             }
             if let Some(error) = failure
@@ -248,6 +250,7 @@ impl Follower {
             {
                 return end;
             }
+            self.hearing.told();
         }
     }
 
@@ -319,9 +322,10 @@ impl Follower {
         }
     }
 
-    async fn alive(&mut self) -> bool {
+    async fn alive(&mut self, at: Time) -> bool {
         self.failures = 0;
-        send(&self.out, vec![Delta::Note(self.kind, SourceNote::Alive)]).await
+        self.hearing.told();
+        send(&self.out, vec![Delta::Note(self.kind, SourceNote::Heard { at })]).await
     }
 
     async fn tell(&self, failure: Failure, wait: Duration) -> bool {

@@ -39,8 +39,8 @@ pub struct Told {
 pub struct Looks {
     /// When they would not have told one that is open.
     pub over: BTreeMap<String, Vec<Timestamp>>,
-    /// The earliest start that they saw, and when they saw it last, whether or not it held for its dwell.
-    pub seen: BTreeMap<String, (Timestamp, Timestamp)>,
+    /// The earliest start that they saw, and when they saw it, whether or not it held for its dwell.
+    pub seen: BTreeMap<String, (Timestamp, Vec<Timestamp>)>,
 }
 
 /// What one daemon has told.
@@ -133,8 +133,9 @@ impl Book {
                 let at = report.at - self.skew;
                 // What the API does not tell the start of began at this look.
                 let since = since.min(at);
-                let (earliest, last) = looks.seen.entry(id).or_insert((since, at));
-                (*earliest, *last) = (since.min(*earliest), at);
+                let (earliest, times) = looks.seen.entry(id).or_insert((since, Vec::new()));
+                *earliest = since.min(*earliest);
+                times.push(at);
             }
         }
         self.compare_findings(report, &blind);

@@ -114,8 +114,9 @@ async fn follow(plan: &Plan, settings: &Settings) -> Outcome {
     let dropped_events = life_calm.ticker.look().myself.dropped_events;
     let [a, b, calm, fresh] = [a, b, calm, fresh].map(|replica| replica.book);
     for (book, troubles) in [&a, &b].into_iter().zip(&plan.troubles) {
+        let unnoticed: Vec<_> = troubles.iter().map(unnoticed).collect();
         broken.extend(truth::of_findings(book, &calm, &fresh, &says));
-        broken.extend(truth::of_story(book, &calm, troubles));
+        broken.extend(truth::of_story(book, &calm, &unnoticed));
         broken.extend(truth::of_totals(book, &calm));
     }
     broken.extend([&a, &b, &calm, &fresh].into_iter().flat_map(|book| book.broken.clone()));
@@ -140,7 +141,7 @@ pub fn time(passed: Duration) -> Timestamp {
 }
 
 /// When a daemon can't know yet of a trouble: for as long as watches are stuck, and for a moment of any other.
-pub fn unnoticed(planned: &Planned) -> (Timestamp, Timestamp) {
+fn unnoticed(planned: &Planned) -> (Timestamp, Timestamp) {
     let until = match planned.trouble {
         Trouble::Stalled => planned.until,
         _ => planned.until.min(planned.from + Duration::from_secs(45)),

@@ -24,15 +24,6 @@ const SKEW: SignedDuration = SignedDuration::from_secs(10);
 pub fn pretended(report: &Report, troubles: &[Planned]) -> Vec<String> {
     let mut pretended = Vec::new();
     for Planned { trouble, from, until } in troubles {
-        // What was asked before is answered within this, all but once in 2,000 times.
-        let slow =
-            (troubles.iter()).filter(|t| (t.from..t.until).contains(from)).filter_map(|t| match t
-                .trouble
-            {
-                Trouble::Slow { median } => Some(10 * median),
-                _ => None,
-            });
-        let answer = ANSWER + slow.max().unwrap_or_default();
         let lasts = |known: Duration| -> bool {
             let (from, until): (Timestamp, Timestamp) = (time(*from + known), time(*until));
             from + SKEW <= report.at && report.at + SKEW < until
@@ -40,8 +31,8 @@ pub fn pretended(report: &Report, troubles: &[Planned]) -> Vec<String> {
         let kinds: Vec<Kind> = match trouble {
             Trouble::Forbidden { resource } if lasts(RIGHT) => kinds(resource),
             Trouble::Withdrawn { resource } if lasts(SERVED) => kinds(resource),
-            Trouble::Unknown if lasts(RIGHT + answer) => all(),
-            Trouble::Outage if lasts(answer) => all(),
+            Trouble::Unknown if lasts(RIGHT + ANSWER) => all(),
+            Trouble::Outage if lasts(ANSWER) => all(),
             _ => continue,
         };
         let served = report.sources.iter().filter(|(kind, source, _)| {

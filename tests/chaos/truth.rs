@@ -15,8 +15,6 @@ use kubestrata::sources::{self, WatchOptions};
 use tokio::sync::mpsc;
 
 use super::book::{Book, Told};
-use super::plan::Planned;
-use super::play::{time, unnoticed};
 use super::replica::{Life, Replica};
 
 /// Signals about what a daemon itself can see of the cluster.
@@ -208,11 +206,22 @@ fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Nothing was opened that was not so, and nothing closed that went on. While trouble is unnoticed, nobody can know
-/// better; who has any may see late that something ended before it had held for its dwell.
-pub fn of_story(book: &Book, calm: &Book, troubles: &[Planned]) -> Vec<String> {
-    let unnoticed: Vec<Span> = troubles.iter().map(unnoticed).collect();
-    let troubled: Vec<Span> = troubles.iter().map(|t| (time(t.from), time(t.until))).collect();
+/// Whether what was seen at these times was there from one time to the other, at all ticks or all but single ones.
+fn holds(times: &[Timestamp], from: Timestamp, to: Timestamp) -> bool {
+    let within = times.iter().filter(|at| from - TICK <= **at && **at <= later(to, TICK));
+    let (mut last, mut seen) = (from, false);
+    for at in within {
+        if at.duration_since(last) > CLEAR {
+            return false;
+        }
+        (last, seen) = (*at, true);
+    }
+    seen && to.duration_since(last) <= CLEAR
+}
+
+/// Nothing was opened that was not so, and nothing closed that went on. While trouble is `unnoticed`, nobody can know
+/// better.
+pub fn of_story(book: &Book, calm: &Book, unnoticed: &[Span]) -> Vec<String> {
     let (mine, truth) = (spans(&book.story), spans(&calm.story));
     let mut broken = Vec::new();
     for told in &book.story {
@@ -244,15 +253,11 @@ pub fn of_story(book: &Book, calm: &Book, troubles: &[Planned]) -> Vec<String> {
         let blinked = over.is_some_and(|times| {
             times.iter().any(|at| *at <= later(told.at, TICK) && told.at <= later(*at, CLEAR))
         });
+        // The other way round: it held for its dwell but for a moment, in which nobody else may have looked.
         let seen = calm.looks.as_ref().and_then(|looks| looks.seen.get(&f.id));
-        let late = seen.is_some_and(|(since, last)| {
-            let hidden = |(from, until): &Span| *from <= later(*last, TICK) && *last < *until;
-            *since <= f.since + APART
-                && told.at <= later(*last, BEHIND)
-                && troubled.iter().any(hidden)
-        });
+        let held = seen.is_some_and(|(_, times)| holds(times, f.since, told.at));
         let wrong = match told.opened {
-            true => !of.iter().any(so) && !mine[&about].iter().any(brief) && !late,
+            true => !of.iter().any(so) && !mine[&about].iter().any(brief) && !held,
             false => of.iter().any(goes_on) && !mine[&about].iter().any(stays) && !blinked,
         };
         if wrong {
