@@ -90,7 +90,7 @@ impl SourceStatus {
             Origin::Watch | Origin::Metadata => self.last_sync,
             Origin::Poll(_) | Origin::Table(_) | Origin::Endpoint(_) => None,
         };
-        Some(now.duration_since(heard.unwrap_or(failing)))
+        Some(now.duration_since(heard.map_or(failing, |heard| heard.min(failing))))
     }
 
     /// Whether it should follow the cluster, but has not heard of it for 5 minutes and three of its intervals.

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http_body::Frame;
 use kube::Client;
 use kube::client::Body;
-use tokio::time::Instant;
 
 use super::watch::Now;
 use crate::model::record::Time;
@@ -28,13 +27,13 @@ struct Ears {
     heard: Option<Time>,
     begun: Option<Time>,
     /// When something was heard or told last.
-    last: Instant,
+    last: tokio::time::Instant,
 }
 
 impl Hearing {
     /// The same client, with an ear on what it is answered.
     pub(super) fn of(client: Client, now: Now) -> (Client, Self) {
-        let ears = Ears { heard: None, begun: None, last: Instant::now() };
+        let ears = Ears { heard: None, begun: None, last: tokio::time::Instant::now() };
         let hearing = Self { now, ears: Arc::new(Mutex::new(ears)) };
         let ear = hearing.clone();
         let namespace = client.default_namespace().to_owned();
@@ -60,7 +59,7 @@ impl Hearing {
 
     /// All that was heard so far is told.
     pub(super) fn told(&self) {
-        *self.ears() = Ears { heard: None, begun: None, last: Instant::now() };
+        *self.ears() = Ears { heard: None, begun: None, last: tokio::time::Instant::now() };
     }
 
     /// For how long nothing has been heard or told.
@@ -90,7 +89,7 @@ impl http_body::Body for Heard {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let (Some(ear), Poll::Ready(None | Some(Ok(_)))) = (&self.ear, &polled) {
             let mut ears = ear.ears();
-            (ears.heard, ears.last) = (Some((ear.now)()), Instant::now());
+            (ears.heard, ears.last) = (Some((ear.now)()), tokio::time::Instant::now());
         }
         polled
     }
