@@ -3,6 +3,7 @@
 //! Each series has a past of its own, judged before it learns: what is expected of a tick depends on earlier ticks
 //! alone. A series that stays as it is costs a comparison.
 
+mod clusters;
 mod durations;
 pub mod gauge;
 mod growth;
@@ -10,6 +11,7 @@ mod level;
 mod rate;
 mod tails;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::tally::Histogram;
 use crate::model::text::Text;
 
+use clusters::Clusters;
 use durations::Durations;
 use growth::Growth;
 use level::{Level, Sample};
@@ -49,6 +52,8 @@ struct OfSignal {
     at: Option<i64>,
     /// In the order of their labels, as readings are.
     series: Vec<Series>,
+    /// How many events come at once.
+    clusters: Clusters,
     /// Whether series were left out at the last tick.
     full: bool,
 }
@@ -188,6 +193,7 @@ impl Tick<'_> {
             signal,
             name,
             moment: Moment { now, previous, window, warm_up },
+            clusters: Cell::new(of_signal.clusters),
             settled: at.settled,
             all: at.settings.bands == Bands::All,
             watched,
@@ -222,6 +228,7 @@ impl Tick<'_> {
         }
         self.held -= before - of_signal.series.len();
         of_signal.full = left_out > 0;
+        of_signal.clusters = at.clusters.get();
         *self.dropped += left_out;
         found
     }
@@ -232,6 +239,7 @@ struct Judge<'a, W> {
     signal: &'a Signal,
     name: Text,
     moment: Moment,
+    clusters: Cell<Clusters>,
     settled: bool,
     /// Whether an expectation is wanted of each.
     all: bool,
@@ -344,7 +352,10 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
                 rarest(level, growth.map(|g| Expectation { mature: g.mature && settled, ..g }))
             }
             (Past::Rate(rate), Some(Seen::Value(value, _))) => {
-                let judged = rate.step(value, at, settled, open, wanted)?;
+                let mut clusters = self.clusters.get();
+                let judged = rate.step(value, at, settled, (open, wanted), &mut clusters);
+                self.clusters.set(clusters);
+                let judged = judged?;
                 let small =
                     matches!(profile, Profile::Flood { least } if !is_flood(&judged, least));
                 Some(if small { Expectation { p_value: 1.0, ..judged } } else { judged })

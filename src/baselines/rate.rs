@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::clusters::Clusters;
 use super::tails::count_upper;
 use super::{Moment, TOLD};
 use crate::model::expectation::Expectation;
@@ -88,14 +89,15 @@ impl Rate {
 
     /// Takes a total in and judges what was added of late; `None` where there is no past, or where it is no more than
     /// expected and not `wanted`. Where an anomaly is `open` the past stands still, until the anomaly has lasted as
-    /// long as the window: then what is now is the new normal, and the past begins anew.
+    /// long as the window: then what is now is the new normal, and the past begins anew. `clusters` is known of all series
+    /// of the signal, and learns from this one.
     pub(super) fn step(
         &mut self,
         total: f64,
         at: &Moment,
         settled: bool,
-        open: bool,
-        wanted: bool,
+        (open, wanted): (bool, bool),
+        clusters: &mut Clusters,
     ) -> Option<Expectation> {
         self.stop_or_resume(at, open);
         // A total that fell was reset: its value is what was added since. One that jumps for reasons of ours is taken
@@ -105,8 +107,9 @@ impl Rate {
             self.add(at.now, added as u64);
         }
         self.total = total;
-        self.age(at);
-        let judged = WINDOWS.into_iter().filter_map(|window| self.judge(window, at, wanted));
+        self.age(at, clusters);
+        let judge = |window| self.judge(window, at, wanted, clusters);
+        let judged = WINDOWS.into_iter().filter_map(judge);
         let worst = judged.min_by(|a, b| a.p_value.total_cmp(&b.p_value));
         let expectation = worst.map(|worst| Expectation {
             p_value: (worst.p_value * WINDOWS.len() as f64).min(1.0),
@@ -127,8 +130,13 @@ impl Rate {
 
     /// Moves what is older than the last hour on, what is older than the longest window to the past, and forgets what is
     /// older than what is kept.
-    fn age(&mut self, at: &Moment) {
+    fn age(&mut self, at: &Moment, clusters: &mut Clusters) {
         while let Some((slot, n)) = self.recent.pop_front_if(|s| s.0 < at.now - HOUR) {
+            let silent = self.late.back().is_none_or(|(before, _)| slot - before > HOUR + WIDE);
+            if silent && self.stopped.is_none() {
+                let next = self.recent.front().filter(|next| next.0 == slot + SLOT);
+                clusters.take(n.saturating_add(next.map_or(0, |(_, n)| *n)));
+            }
             put(&mut self.late, (slot, n), WIDE);
         }
         let width = (at.window / BUCKETS).max(WINDOWS[0]);
@@ -149,7 +157,13 @@ impl Rate {
     }
 
     /// Judges what the last `window` seconds added against the time before them.
-    fn judge(&self, window: i64, at: &Moment, wanted: bool) -> Option<Expectation> {
+    fn judge(
+        &self,
+        window: i64,
+        at: &Moment,
+        wanted: bool,
+        clusters: &Clusters,
+    ) -> Option<Expectation> {
         let begin = at.now - window;
         let end = begin.min(self.learned_until(at.now));
         let exposure = (end - self.since) as f64;
@@ -158,9 +172,9 @@ impl Rate {
         if exposure <= 0.0 || too_young || over {
             return None;
         }
-        let observed = match window {
+        let (observed, times) = match window {
             LONG => self.run(),
-            _ => sum(self.recent.iter().filter(|slot| slot.0 >= begin)),
+            _ => (sum(self.recent.iter().filter(|slot| slot.0 >= begin)), 0),
         };
         let n = sum(self.before(end));
         // The share of the past that the window is, and so the uncertainty of the rate.
@@ -171,14 +185,20 @@ impl Rate {
         if (observed as f64) <= mean + least_variance.sqrt() && !wanted {
             return None;
         }
-        let variance = self.dispersion(window, end, at.window) * least_variance;
+        let own = self.dispersion(window, end, at.window);
+        let dispersion = clusters.dispersion(own, n);
+        // Over hours clusters can be told apart, and how many there are is the stronger evidence.
+        let (count, variance) = match window == LONG && dispersion > own {
+            true => (times, own * least_variance),
+            false => (observed, dispersion * least_variance),
+        };
         let history = self.stopped.unwrap_or(at.now) - self.since;
         Some(Expectation {
             observed: observed as f64,
             expected: n as f64 * ratio,
             lower: 0.0,
-            upper: upper(mean, variance),
-            p_value: count_upper(observed, mean, variance),
+            upper: upper(mean, own * least_variance),
+            p_value: count_upper(count, mean, variance),
             samples: n,
             history: SignedDuration::from_secs(history),
             window: Some(SignedDuration::from_secs(window)),
@@ -194,16 +214,20 @@ impl Rate {
         self.recent.back().is_some_and(|(slot, _)| now - *slot <= within)
     }
 
-    /// What was added since it last was silent for an hour: what is over counts no more when something else begins.
-    fn run(&self) -> u64 {
-        let (mut sum, mut last) = (0_u64, None);
+    /// What was added since it last was silent for an hour, and in how many ten minutes: what is over counts no more when
+    /// something else begins.
+    fn run(&self) -> (u64, u64) {
+        let (mut sum, mut times, mut last, mut counted) = (0_u64, 0, None, None);
         for (slot, n) in self.late.iter().chain(&self.recent).rev() {
             if last.is_some_and(|last| last - *slot > HOUR) {
                 break;
             }
+            if counted.is_none_or(|counted| counted - *slot >= WIDE) {
+                (times, counted) = (times + 1, Some(*slot));
+            }
             (sum, last) = (sum.saturating_add(*n), Some(*slot));
         }
-        sum
+        (sum, times)
     }
 
     /// What was added before `end`.
@@ -315,7 +339,8 @@ mod tests {
         let (mut rate, mut total, mut last) = (Rate::new(0.0, 0), 0, None);
         for tick in 1..=ticks {
             total += added(tick);
-            last = rate.step(total as f64, &at(tick), true, false, true);
+            last =
+                rate.step(total as f64, &at(tick), true, (false, true), &mut Clusters::default());
         }
         (rate, last)
     }
@@ -324,7 +349,8 @@ mod tests {
     fn a_burst_out_of_silence_is_surprising() {
         let (mut rate, _) = lived(1440, |_| 0);
         assert!(rate.is_quiet(0.0));
-        let judged = rate.step(8.0, &at(1441), true, false, false).unwrap();
+        let judged =
+            rate.step(8.0, &at(1441), true, (false, false), &mut Clusters::default()).unwrap();
         assert!(judged.p_value < 1e-9 && judged.mature, "{judged:?}");
         assert_eq!((judged.observed, judged.expected, judged.upper), (8.0, 0.0, 1.0));
         assert_eq!(judged.window, Some(SignedDuration::from_mins(10)));
@@ -362,7 +388,11 @@ mod tests {
         let after = |minutes: i64, open: bool| {
             let mut rate = rate.clone();
             let ticks = 5921..=5920 + 4 * minutes;
-            let last = ticks.map(|t| rate.step(rate.total(), &at(t), true, open, true)).last();
+            let last = ticks
+                .map(|t| {
+                    rate.step(rate.total(), &at(t), true, (open, true), &mut Clusters::default())
+                })
+                .last();
             last.flatten().unwrap().p_value
         };
         assert!(after(9, false) < 1e-4 && after(12, false) > 0.1, "it may be over");
@@ -399,12 +429,55 @@ mod tests {
     }
 
     #[test]
+    fn clusters_of_other_series_make_a_first_cluster_less_surprising() {
+        let mut clusters = Clusters::default();
+        // Elsewhere three come together, across the end of a minute, and nothing for an hour before and after.
+        let mut other = Rate::new(0.0, 0);
+        for tick in 1..3000 {
+            let total = [1000, 1003, 2000].map(|t| if tick >= t { 1.5 } else { 0.0 });
+            other.step(total.iter().sum(), &at(tick), true, (false, false), &mut clusters);
+        }
+        let judged = |clusters: &mut Clusters| {
+            let (mut rate, _) = lived(5760, |_| 0);
+            rate.step(3.0, &at(5761), true, (false, false), clusters).unwrap()
+        };
+        let (poisson, known) = (judged(&mut Clusters::default()), judged(&mut clusters));
+        assert!(poisson.p_value < 1e-6 && known.p_value > 1e-4, "{poisson:?} {known:?}");
+        assert_eq!(poisson.upper, known.upper, "the band is its own");
+        assert!(clusters.dispersion(1.0, 0) > 1.3, "{clusters:?}");
+    }
+
+    #[test]
+    fn what_creeps_is_seen_though_others_come_in_clusters() {
+        let long = |rate: &Rate, clusters: &Clusters| {
+            rate.judge(LONG, &at(5920), true, clusters).unwrap().p_value
+        };
+        let mut threes = Clusters::default();
+        (0..9).for_each(|_| threes.take(3));
+        // Once in forty minutes over five hours, or as often in two clusters.
+        let (creeping, _) = lived(5920, |t| u64::from(t > 4800 && t % 160 == 0));
+        let (clusters, _) = lived(5920, |t| if [5700, 5900].contains(&t) { 4 } else { 0 });
+        assert!(long(&creeping, &threes) < 1e-4, "{}", long(&creeping, &threes));
+        assert!(long(&clusters, &threes) > 1e-3, "{}", long(&clusters, &threes));
+    }
+
+    #[test]
+    fn what_belongs_to_an_anomaly_teaches_no_clusters() {
+        let (mut clusters, mut rate) = (Clusters::default(), Rate::new(0.0, 0));
+        for tick in 1..3000 {
+            let total = if tick >= 1000 { 9.0 } else { 0.0 };
+            rate.step(total, &at(tick), true, (tick > 1001, false), &mut clusters);
+        }
+        assert_eq!(clusters, Clusters::default());
+    }
+
+    #[test]
     fn a_total_that_fell_counts_its_value_and_unsettled_totals_count_nothing() {
         let (mut rate, _) = lived(100, |_| 1);
         let before = sum(rate.recent.iter());
-        rate.step(2.0, &at(101), true, false, true);
+        rate.step(2.0, &at(101), true, (false, true), &mut Clusters::default());
         assert_eq!(sum(rate.recent.iter()), before + 2);
-        rate.step(9000.0, &at(102), false, false, true);
+        rate.step(9000.0, &at(102), false, (false, true), &mut Clusters::default());
         assert_eq!(sum(rate.recent.iter()), before + 2);
         assert_eq!(rate.total(), 9000.0);
     }
@@ -424,15 +497,18 @@ mod tests {
         let mut total = 24.0;
         for tick in 5761..5761 + 960 {
             total += 1.0;
-            let judged = rate.step(total, &at(tick), true, tick > 5770, true).unwrap();
+            let judged = rate
+                .step(total, &at(tick), true, (tick > 5770, true), &mut Clusters::default())
+                .unwrap();
             if tick > 5780 {
                 assert!(judged.p_value < 1e-9, "{tick} {judged:?}");
             }
         }
         for tick in 6721..6721 + 300 {
-            rate.step(total, &at(tick), true, tick < 7000, true);
+            rate.step(total, &at(tick), true, (tick < 7000, true), &mut Clusters::default());
         }
-        let judged = rate.step(total, &at(7021), true, false, true).unwrap();
+        let judged =
+            rate.step(total, &at(7021), true, (false, true), &mut Clusters::default()).unwrap();
         assert!(judged.samples <= 34 && judged.history.as_hours() == 24, "{judged:?}");
     }
 
@@ -441,7 +517,13 @@ mod tests {
         let (mut rate, _) = lived(5760, |_| 0);
         let mut last = None;
         for tick in 5761..5760 + 5760 + 200 {
-            last = rate.step((tick / 20) as f64, &at(tick), true, true, true);
+            last = rate.step(
+                (tick / 20) as f64,
+                &at(tick),
+                true,
+                (true, true),
+                &mut Clusters::default(),
+            );
         }
         let last = last.unwrap();
         assert!(!last.mature && last.p_value > 0.05, "{last:?}");
@@ -450,7 +532,7 @@ mod tests {
     #[test]
     fn without_a_past_there_is_no_judgement() {
         let mut rate = Rate::new(0.0, 0);
-        assert_eq!(rate.step(50.0, &at(1), true, false, true), None);
+        assert_eq!(rate.step(50.0, &at(1), true, (false, true), &mut Clusters::default()), None);
     }
 
     proptest! {
@@ -462,7 +544,7 @@ mod tests {
         ) {
             let mut rate = Rate::new(0.0, 0);
             for (tick, total) in totals.into_iter().enumerate() {
-                let step = rate.step(total, &at(tick as i64 * 40), true, open && tick > 40, true);
+                let step = rate.step(total, &at(tick as i64 * 40), true, (open && tick > 40, true), &mut Clusters::default());
                 let Some(e) = step else { continue };
                 prop_assert!((0.0..=1.0).contains(&e.p_value), "{:?}", e);
                 let all = [e.observed, e.expected, e.lower, e.upper];
