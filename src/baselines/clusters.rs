@@ -26,17 +26,26 @@ const KEPT: f64 = 0.98;
 /// The sizes of clusters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Clusters {
-    /// Sums of sizes and of their squares.
+    /// Of those that are known: sums of sizes and of their squares.
     sizes: f64,
     squares: f64,
+    /// How many are new, and the same sums.
+    new: (f64, f64, f64),
 }
 
 impl Clusters {
-    /// Takes in a cluster of so many events.
+    /// Takes in a cluster of so many events, which is known from [`Clusters::learn`] on.
     pub(super) fn take(&mut self, size: u64) {
         let size = size.min(LARGEST) as f64;
-        self.sizes = self.sizes * KEPT + size;
-        self.squares = self.squares * KEPT + size * size;
+        let (count, sizes, squares) = self.new;
+        self.new = (count + 1.0, sizes + size, squares + size * size);
+    }
+
+    /// Learns what was taken in: at the end of a tick, so that the order of series does not matter.
+    pub(super) fn learn(&mut self) {
+        let (count, sizes, squares) = std::mem::take(&mut self.new);
+        let kept = KEPT.powf(count);
+        (self.sizes, self.squares) = (self.sizes * kept + sizes, self.squares * kept + squares);
     }
 
     /// The dispersion (variance over mean, ≥ 1) of the counts of a series that has had so many events with a dispersion of
@@ -56,7 +65,10 @@ mod tests {
 
     fn taken(sizes: &[u64]) -> Clusters {
         let mut clusters = Clusters::default();
-        sizes.iter().for_each(|size| clusters.take(*size));
+        for size in sizes {
+            clusters.take(*size);
+            clusters.learn();
+        }
         clusters
     }
 
@@ -73,6 +85,19 @@ mod tests {
             let dispersion = taken(sizes).dispersion(*own, *events);
             assert!((dispersion - expected).abs() < 1e-9, "{sizes:?} {own} {events}: {dispersion}");
         }
+    }
+
+    #[test]
+    fn what_comes_in_the_same_tick_is_known_after_it_in_any_order() {
+        let at_once = |sizes: [u64; 3]| {
+            let mut clusters = taken(&[2, 2]);
+            sizes.iter().for_each(|size| clusters.take(*size));
+            assert_eq!(clusters.dispersion(1.0, 0), taken(&[2, 2]).dispersion(1.0, 0));
+            clusters.learn();
+            clusters
+        };
+        assert_eq!(at_once([1, 5, 9]), at_once([9, 1, 5]));
+        assert!(at_once([1, 5, 9]).dispersion(1.0, 0) > 3.0);
     }
 
     #[test]

@@ -229,6 +229,7 @@ impl Tick<'_> {
         self.held -= before - of_signal.series.len();
         of_signal.full = left_out > 0;
         of_signal.clusters = at.clusters.get();
+        of_signal.clusters.learn();
         *self.dropped += left_out;
         found
     }

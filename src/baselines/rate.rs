@@ -436,6 +436,7 @@ mod tests {
         for tick in 1..3000 {
             let total = [1000, 1003, 2000].map(|t| if tick >= t { 1.5 } else { 0.0 });
             other.step(total.iter().sum(), &at(tick), true, (false, false), &mut clusters);
+            clusters.learn();
         }
         let judged = |clusters: &mut Clusters| {
             let (mut rate, _) = lived(5760, |_| 0);
@@ -454,6 +455,7 @@ mod tests {
         };
         let mut threes = Clusters::default();
         (0..9).for_each(|_| threes.take(3));
+        threes.learn();
         // Once in forty minutes over five hours, or as often in two clusters.
         let (creeping, _) = lived(5920, |t| u64::from(t > 4800 && t % 160 == 0));
         let (clusters, _) = lived(5920, |t| if [5700, 5900].contains(&t) { 4 } else { 0 });
