@@ -7,7 +7,7 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Readings;
-use crate::model::record::{Resource, Workload};
+use crate::model::record::{Meta, Resource, Workload};
 use crate::model::selector::selects;
 use crate::model::signal::{Direction, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
@@ -140,8 +140,7 @@ fn of_services(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, Str
         all.any(|p| p.text("name") == port)
     };
     if let Some(port) = ports.filter(|p| !p.is_empty()).find(|p| !has(p)) {
-        let told =
-            format!("none of the {} Services that it selects has a port {port}", selected.len());
+        let told = lacking("Service", selected.iter().map(|s| &s.meta), &format!("port {port}"));
         return Some(("port_missing", told));
     }
     let ready = |s: &&&Resource| {
@@ -157,9 +156,17 @@ fn of_services(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, Str
     if any_ready || idle {
         return None;
     }
-    let told =
-        format!("none of the {} Services that it selects has a ready endpoint", selected.len());
+    let told = lacking("Service", selected.iter().map(|s| &s.meta), "ready endpoint");
     Some(("no_endpoints", told))
+}
+
+/// What a monitor selects, none of which has what it asks for. A single one is named.
+fn lacking<'a>(kind: &str, all: impl ExactSizeIterator<Item = &'a Meta>, what: &str) -> String {
+    let count = all.len();
+    match all.last() {
+        Some(one) if count == 1 => format!("selects {kind} {}, which has no {what}", one.name),
+        _ => format!("selects {count} {kind}s, none of which has a {what}"),
+    }
 }
 
 fn of_pods(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, String)> {
@@ -180,8 +187,7 @@ fn of_pods(view: &View<'_>, monitor: &Resource) -> Option<(&'static str, String)
         all.any(|(name, _)| name == port)
     };
     let missing = ports.filter(|p| !p.is_empty()).find(|p| !has(p))?;
-    let told =
-        format!("none of the {} workloads that it selects has a port {missing}", selected.len());
+    let told = lacking("workload", selected.iter().map(|w| &w.meta), &format!("port {missing}"));
     Some(("port_missing", told))
 }
 
@@ -294,6 +300,14 @@ mod tests {
         assert_eq!(reasons(&TARGETS, objects![pods("http")]), ["no_match"]);
         let of_its_own = objects![pods("metrics"), pod_of("web", "web-0")];
         assert!(reasons(&TARGETS, of_its_own).is_empty(), "pods of somebody's own kind");
+    }
+
+    #[test]
+    fn a_single_thing_that_lacks_something_is_named() {
+        let all = [service("web"), service("shop")];
+        let told = |n: usize| lacking("Service", all[..n].iter().map(|s| &s.meta), "port http");
+        assert_eq!(told(1), "selects Service web, which has no port http");
+        assert_eq!(told(2), "selects 2 Services, none of which has a port http");
     }
 
     #[test]

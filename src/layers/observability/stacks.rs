@@ -110,8 +110,7 @@ fn loki(view: &View<'_>, out: &mut Verdicts) {
             "" => "loki",
             component => component,
         };
-        let told =
-            format!("none of the {} pods of Loki's {component} is available", workload.desired);
+        let told = format!("0 of {} pods of Loki's {component} are available", workload.desired);
         let labels = labels![&workload.meta.namespace, component, "down"];
         let subject = View::reference(workload).subject();
         let verdict = Verdict::new(subject, labels, "down", told);
