@@ -2,18 +2,25 @@
 //!
 //! A histogram's durations of the last hours are compared with those before them, at each bucket's upper bound: of n
 //! durations of late, k took longer than the bound; of N before, K did. With Jeffreys' prior the share that does is
-//! Beta(K + ½, N − K + ½), and k is beta-binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.4 and §3.7). Things
-//! that begin together are slow together, so those of one slot of time count as [`TOGETHER`] at most. The
+//! Beta(K + ½, N − K + ½), and k is beta-binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.4 and §3.7). The
 //! smallest p-value is multiplied by the number of bounds (Bonferroni).
+//!
+//! That sees a new tail, but of a few durations it can't say much. So their mean is compared too, on the scale of
+//! logarithms: durations are close to log-normal, and Student's t tells how far two means of so few differ (Gelman et
+//! al., §3.2). The variance is that of the past, with [`SPREAD`] as a guess that weighs as much as [`GUESSED`] durations:
+//! a past of a few that agree by chance is no certainty. H₀ is that they take up to a quarter longer ([`MATTERS`]). The
+//! smaller of the two p-values is doubled.
+//!
+//! Things that begin together are slow together, so those of one slot of time count as [`TOGETHER`] at most.
 //!
 //! It is wrong for kinds that are slow by the hour of the day, and knows nothing finer than its buckets.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::tails::mixture_upper;
+use super::tails::{mixture_upper, student_upper};
 use super::{Moment, TOLD};
 use crate::model::expectation::Expectation;
 use crate::model::tally::Histogram;
@@ -32,6 +39,15 @@ const HALF_LIFE: f64 = 3.0 * 86_400.0;
 
 /// Fewer durations than this are no past.
 const LEAST: f64 = 10.0;
+
+/// The standard deviation of logarithms to begin with: two thirds of the durations within a factor of 1.65.
+const SPREAD: f64 = 0.5;
+
+/// How many durations that guess weighs.
+const GUESSED: f64 = 8.0;
+
+/// A mean that is longer by less than this factor is nobody's concern, however sure it is.
+const MATTERS: f64 = 1.25;
 
 /// The durations of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +78,16 @@ impl Durations {
             aged: now,
             stopped: None,
             restless: false,
+        }
+    }
+
+    /// Takes over what is known of durations before anybody watched.
+    pub(super) fn remember(&mut self, before: &Before) {
+        if before.counts.len() == self.past.len() {
+            self.since = self.since.min(before.since);
+            for (past, count) in self.past.iter_mut().zip(&before.counts) {
+                *past += count;
+            }
         }
     }
 
@@ -166,26 +192,88 @@ impl Durations {
                 worst = (p, place);
             }
         }
-        let p_value = (worst.0 * bounds.len() as f64).min(1.0);
+        let tail = worst.0 * bounds.len() as f64;
+        let mean = slower(&late, &self.past, bounds);
+        let p_value = (2.0 * tail.min(mean)).min(1.0);
         if p_value >= TOLD && !wanted {
             return None;
         }
         let history = self.stopped.unwrap_or(at.now) - self.since;
         let expected = quantile(&self.past, bounds, 0.5);
         Some(Expectation {
-            observed: quantile(&late, bounds, 0.5).max(bounds.get(worst.1).copied().unwrap_or(0.0)),
+            observed: match tail <= mean {
+                true => {
+                    quantile(&late, bounds, 0.5).max(bounds.get(worst.1).copied().unwrap_or(0.0))
+                }
+                false => quantile(&late, bounds, 0.5),
+            },
             expected,
             lower: 0.0,
             upper: quantile(&self.past, bounds, 0.99).max(expected),
             p_value,
+            tail: 1.0,
             samples: before.round() as u64,
             history: SignedDuration::from_secs(history),
             window: Some(SignedDuration::from_secs(LATE)),
             runs_out: None,
             mature: history >= at.warm_up && before >= LEAST,
-            baseline: "beta_binomial",
+            baseline: if tail <= mean { "beta_binomial" } else { "log_normal" },
         })
     }
+}
+
+/// Durations that were over before anybody watched, with their weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Before {
+    /// When the first of them was over.
+    since: i64,
+    counts: Vec<f64>,
+}
+
+impl Before {
+    /// Of one series: when each was over, and how many seconds it took.
+    pub(super) fn new(lasted: &[(i64, f64)], bounds: &[f64]) -> Self {
+        let mut slots = BTreeMap::<i64, Vec<u32>>::new();
+        for (ended, seconds) in lasted {
+            let place = bounds.iter().position(|bound| seconds <= bound).unwrap_or(bounds.len());
+            let counts = slots.entry(ended.div_euclid(SLOT));
+            counts.or_insert_with(|| vec![0; bounds.len() + 1])[place] += 1;
+        }
+        let mut counts = vec![0.0; bounds.len() + 1];
+        for slot in slots.values() {
+            let weight = weight(slot);
+            counts.iter_mut().zip(slot).for_each(|(sum, n)| *sum += f64::from(*n) * weight);
+        }
+        let since = lasted.iter().map(|(ended, _)| *ended).min().unwrap_or(i64::MAX);
+        Self { since, counts }
+    }
+}
+
+/// How likely chance alone makes those of late so much slower on average, as counted by buckets.
+fn slower(late: &[f64], past: &[f64], bounds: &[f64]) -> f64 {
+    let middles = middles(bounds);
+    let mean = |counts: &[f64]| {
+        let n: f64 = counts.iter().sum();
+        let sum: f64 = counts.iter().zip(&middles).map(|(count, middle)| count * middle).sum();
+        (n, sum / n)
+    };
+    let ((n, of_late), (before, usual)) = (mean(late), mean(past));
+    let squares = past.iter().zip(&middles).map(|(count, middle)| count * (middle - usual).powi(2));
+    let freedom = GUESSED + before - 1.0;
+    let variance = (GUESSED * SPREAD * SPREAD + squares.sum::<f64>()) / (GUESSED + before);
+    let slower = of_late - usual - MATTERS.ln();
+    student_upper(slower / (variance * (1.0 / n + 1.0 / before)).sqrt(), freedom)
+}
+
+/// The logarithm of a typical duration of each bucket.
+fn middles(bounds: &[f64]) -> Vec<f64> {
+    let logs: Vec<f64> = bounds.iter().map(|bound| bound.max(f64::MIN_POSITIVE).ln()).collect();
+    let step = |at: usize| logs.get(at + 1).zip(logs.get(at)).map_or(1.0, |(b, a)| b - a);
+    let last = logs.len().saturating_sub(1);
+    let inner = logs.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
+    let first = logs.first().map(|log| log - step(0) / 2.0);
+    let above = logs.last().map(|log| log + step(last.saturating_sub(1)) / 2.0);
+    first.into_iter().chain(inner).chain(above).collect()
 }
 
 /// What each duration of a slot counts, so that all of them count as [`TOGETHER`] at most.
@@ -217,7 +305,7 @@ mod tests {
 
     fn at(tick: i64) -> Moment {
         let now = 1_000_000 + tick * TICK;
-        Moment { now, previous: now - TICK, window: 86_400, warm_up: 3_600 }
+        Moment::of(now, now - TICK, 86_400, 3_600)
     }
 
     struct Bench {
@@ -275,6 +363,39 @@ mod tests {
     }
 
     #[test]
+    fn a_few_that_are_all_slower_surprise_though_each_has_been_so_slow_before() {
+        let mut bench = Bench::lived();
+        let mut last = None;
+        for tick in 0..60 {
+            last = bench.tick(if tick % 12 == 0 { &[2] } else { &[] }, false);
+        }
+        let last = last.unwrap();
+        assert!(last.p_value < 1e-3, "{last:?}");
+        assert_eq!((last.observed, last.expected), (30.0, 5.0));
+    }
+
+    #[test]
+    fn what_lasted_before_anybody_watched_is_a_past() {
+        let of_old = |day: i64| (at(0).now - day * 86_400, 3.0);
+        let before = Before::new(&(1..=12).map(of_old).collect::<Vec<_>>(), &BOUNDS);
+        let together = Before::new(&[of_old(1); 50], &BOUNDS);
+        assert_eq!((before.counts[1], together.counts[1]), (12.0, TOGETHER));
+        let judged = |before: Option<&Before>, bucket| {
+            let mut bench = Bench::new();
+            before.into_iter().for_each(|before| bench.durations.remember(before));
+            let mut last = None;
+            for tick in 0..100 {
+                last = bench.tick(&vec![bucket; usize::from(tick % 20 == 0)], false);
+            }
+            last
+        };
+        assert_eq!(judged(None, 3), None);
+        let (usual, slow) = (judged(Some(&before), 1).unwrap(), judged(Some(&before), 3).unwrap());
+        assert!(usual.p_value > 0.3 && slow.p_value < 1e-6, "{usual:?} {slow:?}");
+        assert!(slow.mature && !judged(Some(&together), 3).unwrap().mature);
+    }
+
+    #[test]
     fn slowness_is_learned_unless_an_anomaly_is_open() {
         let shift = |open: bool| {
             let mut bench = Bench::lived();
@@ -298,6 +419,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_slower_the_less_likely(
+            past in proptest::collection::vec(0.0..50.0_f64, 5), n in 1..20_u32, bucket in 0..4_usize,
+        ) {
+            prop_assume!(past.iter().sum::<f64>() > 0.0);
+            let chance = |bucket: usize| {
+                let mut late = vec![0.0; 5];
+                late[bucket] = f64::from(n);
+                slower(&late, &past, &BOUNDS)
+            };
+            let (one, next) = (chance(bucket), chance(bucket + 1));
+            prop_assert!((0.0..=1.0).contains(&one) && next <= one, "{} {}", one, next);
+        }
+
         #[test]
         fn whatever_totals_come_numbers_are_finite(
             totals in proptest::collection::vec(proptest::collection::vec(any::<u64>(), 0..6), 1..40),

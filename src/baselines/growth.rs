@@ -153,6 +153,7 @@ impl Growth {
             lower: 0.0,
             upper: (LIMIT - careful * HORIZON).max(expected),
             p_value,
+            tail: 1.0,
             samples: day.looks as u64,
             history: SignedDuration::from_secs(history),
             window: None,
@@ -173,7 +174,7 @@ mod tests {
 
     fn at(tick: i64) -> Moment {
         let now = 1_000_000 + tick * TICK;
-        Moment { now, previous: now - TICK, window: 86_400, warm_up: 3_600 }
+        Moment::of(now, now - TICK, 86_400, 3_600)
     }
 
     /// What is said at each tick of a course.
@@ -244,7 +245,7 @@ mod tests {
             let mut now = 0;
             for (value, step) in values.into_iter().zip(steps) {
                 now += step;
-                let at = Moment { now, previous: now - step, window: 86_400, warm_up: 0 };
+                let at = Moment::of(now, now - step, 86_400, 0);
                 let value = value.clamp(-1e150, 1e150);
                 let Some(e) = growth.step(value, &at, true) else { continue };
                 prop_assert!((0.0..=1.0).contains(&e.p_value), "{:?}", e);

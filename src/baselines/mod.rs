@@ -8,7 +8,10 @@ mod durations;
 pub mod gauge;
 mod growth;
 mod level;
+mod past;
 mod rate;
+mod season;
+mod staircase;
 mod tails;
 
 use std::cell::Cell;
@@ -18,19 +21,21 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Bands, BaselineSettings};
+use crate::model::disruption::{self, Disruptions};
 use crate::model::expectation::Expectation;
 use crate::model::reading::{Labels, Reading, SeriesKey};
 use crate::model::record::Time;
 use crate::model::report;
-use crate::model::signal::{Profile, Read, Signal, Unit};
+use crate::model::signal::{FAMILIES, Lasted, Profile, Read, Signal};
 use crate::model::tally::Histogram;
 use crate::model::text::Text;
 
 use clusters::Clusters;
-use durations::Durations;
+use durations::{Before, Durations};
+use gauge::season::Place;
 use growth::Growth;
 use level::{Level, Sample};
-use rate::Rate;
+use past::Past;
 
 /// What is no rarer than this is not worth telling.
 const TOLD: f64 = 0.05;
@@ -43,6 +48,8 @@ const TEN_MINUTES: f64 = 600.0;
 pub struct Baselines {
     signals: BTreeMap<Text, OfSignal>,
     dropped: u64,
+    /// Whether it was told what had lasted before anybody watched.
+    remembers: bool,
 }
 
 /// The pasts of a signal's series.
@@ -54,6 +61,8 @@ struct OfSignal {
     series: Vec<Series>,
     /// How many events come at once.
     clusters: Clusters,
+    /// Durations that series to come have had.
+    before: BTreeMap<Labels, Before>,
     /// Whether series were left out at the last tick.
     full: bool,
 }
@@ -64,14 +73,6 @@ struct Series {
     past: Past,
     /// Since when it has had no reading.
     absent_since: Option<i64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Past {
-    Level(Level),
-    Filling(Level, Growth),
-    Rate(Rate),
-    Durations(Durations),
 }
 
 /// What there is to see of a series at a tick.
@@ -90,6 +91,8 @@ pub struct Circumstances<'a> {
     pub watching_since: Time,
     /// Whether numbers may be judged; not right after a list, when they jump for reasons of ours.
     pub settled: bool,
+    /// What jumps for reasons that somebody knows: it is neither judged nor learned.
+    pub disruptions: &'a Disruptions,
     /// How the past is kept.
     pub settings: &'a BaselineSettings,
     /// How many series may have a past.
@@ -105,9 +108,19 @@ struct Moment {
     window: i64,
     /// Never longer than the window: no past is.
     warm_up: i64,
+    place: Place,
 }
 
 impl Moment {
+    fn of(now: i64, previous: i64, window: i64, warm_up: i64) -> Self {
+        Self { now, previous, window, warm_up, place: Place::of(now as f64) }
+    }
+
+    /// Where in the day, and in the week, it is.
+    fn place(&self) -> Place {
+        self.place
+    }
+
     fn tick(&self) -> i64 {
         (self.now - self.previous).max(0)
     }
@@ -121,6 +134,10 @@ pub struct Tick<'a> {
     at: Circumstances<'a>,
     /// How many series have a past.
     held: usize,
+    /// How many were not judged, for a disruption explains them.
+    explained: u64,
+    /// How many were judged that were not quiet.
+    tests: [u64; FAMILIES],
 }
 
 impl Baselines {
@@ -129,7 +146,35 @@ impl Baselines {
         let (now, window) = (at.now.as_second(), seconds(at.settings.window));
         self.signals.retain(|_, s| s.at.is_none_or(|last| now - last <= window));
         let held = self.len();
-        Tick { signals: &mut self.signals, dropped: &mut self.dropped, at, held }
+        let (signals, dropped) = (&mut self.signals, &mut self.dropped);
+        Tick { signals, dropped, at, held, explained: 0, tests: [0; FAMILIES] }
+    }
+
+    /// Whether it was told what had lasted before anybody watched.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
+    }
+
+    /// Takes over durations from before anybody watched, once: what is to come is judged against them.
+    pub fn remember(&mut self, lasted: Vec<Lasted>) {
+        self.remembers = true;
+        let mut all = BTreeMap::<_, (&Signal, Vec<(i64, f64)>)>::new();
+        for Lasted { signal, labels, ended, seconds } in lasted {
+            let of = all.entry((signal.name, labels)).or_insert_with(|| (signal, Vec::new()));
+            of.1.push((ended.as_second(), seconds));
+        }
+        for ((name, labels), (signal, lasted)) in all {
+            let Read::Histogram(bounds) = signal.read else { continue };
+            let before = Before::new(&lasted, bounds);
+            let of_signal = self.signals.entry(name.into()).or_default();
+            let known = of_signal.series.iter_mut().find(|series| series.labels == labels);
+            if let Some(Series { past: Past::Durations(held), .. }) = known {
+                held.remember(&before);
+            } else {
+                of_signal.before.insert(labels, before);
+            }
+        }
     }
 
     /// How many series have a past.
@@ -152,6 +197,18 @@ impl Baselines {
 }
 
 impl Tick<'_> {
+    /// How many series were not judged until now because a disruption explains them.
+    #[must_use]
+    pub fn explained(&self) -> u64 {
+        self.explained
+    }
+
+    /// How many series were judged until now that were not quiet, by family.
+    #[must_use]
+    pub fn tests(&self) -> [u64; FAMILIES] {
+        self.tests
+    }
+
     /// Judges the series of a signal, which come in the order of their labels, then learns them.
     ///
     /// An expectation comes back for what is surprising (p < 0.05), for each series that is `watched` (in an open
@@ -192,8 +249,12 @@ impl Tick<'_> {
         let at = Judge {
             signal,
             name,
-            moment: Moment { now, previous, window, warm_up },
+            moment: Moment::of(now, previous, window, warm_up),
+            disruptions: at.disruptions.of(signal),
+            explained: Cell::new(0),
+            tests: Cell::new(0),
             clusters: Cell::new(of_signal.clusters),
+            before: std::mem::take(&mut of_signal.before),
             settled: at.settled,
             all: at.settings.bands == Bands::All,
             watched,
@@ -229,6 +290,11 @@ impl Tick<'_> {
         self.held -= before - of_signal.series.len();
         of_signal.full = left_out > 0;
         of_signal.clusters = at.clusters.get();
+        of_signal.before = at.before;
+        self.explained += at.explained.get();
+        if let Some(family) = signal.profile.family() {
+            self.tests[family as usize] += at.tests.get();
+        }
         of_signal.clusters.learn();
         *self.dropped += left_out;
         found
@@ -240,7 +306,11 @@ struct Judge<'a, W> {
     signal: &'a Signal,
     name: Text,
     moment: Moment,
+    disruptions: disruption::OfSignal<'a>,
+    explained: Cell<u64>,
+    tests: Cell<u64>,
     clusters: Cell<Clusters>,
+    before: BTreeMap<Labels, Before>,
     settled: bool,
     /// Whether an expectation is wanted of each.
     all: bool,
@@ -254,16 +324,22 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
     fn born(&self, labels: &Labels, seen: Seen<'_>) -> Option<Series> {
         let now = self.moment.now;
         let past = match (self.signal.profile, seen) {
-            (Profile::Level { .. }, Seen::Value(..)) => Past::Level(Level::new(phase(labels))),
+            (Profile::Level { .. }, Seen::Value(..)) => {
+                Past::Level(Box::new(Level::new(phase(labels))))
+            }
             (Profile::Filling { .. }, Seen::Value(..)) => {
-                Past::Filling(Level::new(phase(labels)), Growth::new(now))
+                Past::Filling(Box::new((Level::new(phase(labels)), Growth::new(now))))
             }
             (Profile::Rate | Profile::Flood { .. }, Seen::Value(value, _)) => {
-                let stood = self.born_at_zero.map_or((value, now), |since| (0.0, since));
-                Past::Rate(Rate::new(stood.0, stood.1))
+                let (total, since) = self.born_at_zero.map_or((value, now), |since| (0.0, since));
+                Past::Standing { total, since }
             }
             (Profile::Durations, Seen::Durations(held)) => {
-                Past::Durations(Durations::new(held, self.born_at_zero, now))
+                let mut durations = Durations::new(held, self.born_at_zero, now);
+                if let Some(before) = self.before.get(labels) {
+                    durations.remember(before);
+                }
+                Past::Durations(Box::new(durations))
             }
             _ => return None,
         };
@@ -272,14 +348,7 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
 
     fn present(&self, series: &mut Series, seen: Seen<'_>) -> Option<(SeriesKey, Expectation)> {
         series.absent_since = None;
-        let fits = match (self.signal.profile, &series.past) {
-            (Profile::Level { .. }, Past::Level(_))
-            | (Profile::Filling { .. }, Past::Filling(..)) => true,
-            (Profile::Durations, Past::Durations(_)) => true,
-            (profile, Past::Rate(_)) => profile.is_rate(),
-            _ => false,
-        };
-        if !fits {
+        if !series.past.fits(self.signal.profile) {
             // Another version declared the signal otherwise: its past is of no use.
             *series = self.born(&series.labels, seen)?;
         }
@@ -289,17 +358,8 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
     /// No series is no object in that state, and no further event; of other values it says nothing.
     fn absent(&self, series: &mut Series) -> Option<(SeriesKey, Expectation)> {
         series.absent_since.get_or_insert(self.moment.now);
-        match &series.past {
-            Past::Rate(rate) => {
-                let total = rate.total();
-                self.judge(series, Some(Seen::Value(total, None)))
-            }
-            Past::Level(_) if self.signal.unit == Unit::Count => {
-                self.judge(series, Some(Seen::Value(0.0, None)))
-            }
-            Past::Durations(_) => self.judge(series, None),
-            Past::Level(_) | Past::Filling(..) => None,
-        }
+        let seen = series.past.unseen(self.signal.unit)?;
+        self.judge(series, seen)
     }
 
     fn judge(
@@ -308,26 +368,21 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         seen: Option<Seen<'_>>,
     ) -> Option<(SeriesKey, Expectation)> {
         let wanted = self.all || series.labels.is_empty();
-        let suspect = match &series.past {
-            Past::Level(level) => level.is_suspect(),
-            Past::Filling(level, growth) => level.is_suspect() || growth.is_suspect(),
-            Past::Rate(rate) => rate.is_suspect(),
-            Past::Durations(durations) => durations.is_suspect(),
-        };
-        let quiet = match (&series.past, seen) {
-            (Past::Level(level), Some(Seen::Value(value, _))) => level.is_quiet(value),
-            (Past::Rate(rate), Some(Seen::Value(value, _))) => rate.is_quiet(value),
-            (Past::Durations(held), Some(Seen::Durations(seen))) => held.is_quiet(Some(seen)),
-            (Past::Durations(held), _) => held.is_quiet(None),
-            _ => false,
-        };
+        let (suspect, quiet) = (series.past.is_suspect(), series.past.is_quiet(seen));
         if quiet && !wanted {
             return None;
         }
         let key = || SeriesKey { signal: self.name.clone(), labels: series.labels.clone() };
         let open = suspect && (self.watched)(&key());
         let wanted = open || wanted;
-        let expectation = self.step(&mut series.past, seen, open, wanted)?;
+        let explained = self.disruptions.explain(&series.labels);
+        self.explained.set(self.explained.get() + u64::from(explained));
+        let settled = self.settled && !explained;
+        self.tests.set(self.tests.get() + u64::from(settled && !quiet));
+        series.past.wake(|| phase(&series.labels));
+        let expectation = self.step(&mut series.past, seen, settled, (open, wanted));
+        series.past.rest();
+        let expectation = expectation?;
         (wanted || expectation.p_value < TOLD).then(|| (key(), expectation))
     }
 
@@ -335,10 +390,10 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         &self,
         past: &mut Past,
         seen: Option<Seen<'_>>,
-        open: bool,
-        wanted: bool,
+        settled: bool,
+        (open, wanted): (bool, bool),
     ) -> Option<Expectation> {
-        let (at, settled, profile) = (&self.moment, self.settled, self.signal.profile);
+        let (at, profile) = (&self.moment, self.signal.profile);
         let sample = |value, population| {
             let (bad, floor) = profile.level()?;
             Some(Sample { value, population, bad, floor, wanted })
@@ -347,7 +402,8 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
             (Past::Level(level), Some(Seen::Value(value, population))) => {
                 level.step(sample(value, population)?, at, settled, open)
             }
-            (Past::Filling(level, growth), Some(Seen::Value(value, population))) => {
+            (Past::Filling(both), Some(Seen::Value(value, population))) => {
+                let (level, growth) = &mut **both;
                 let level = level.step(sample(value, population)?, at, settled, open);
                 let growth = growth.step(value, at, open);
                 rarest(level, growth.map(|g| Expectation { mature: g.mature && settled, ..g }))
@@ -407,7 +463,7 @@ mod tests {
     use super::*;
     use crate::labels;
     use crate::model::layer::Layer;
-    use crate::model::signal::{Direction, Read};
+    use crate::model::signal::{Direction, Unit};
 
     const fn signal(labels: &'static [&'static str], profile: Profile, unit: Unit) -> Signal {
         Signal {
@@ -468,6 +524,7 @@ mod tests {
                 now: Time::from_second(1_000_000 + self.tick * 15).unwrap(),
                 watching_since: Time::from_second(1_000_000).unwrap(),
                 settled: self.settled,
+                disruptions: &Disruptions::default(),
                 settings: &SETTINGS,
                 limit: self.limit,
             };
@@ -521,8 +578,7 @@ mod tests {
             bench.ticks(1000, &[]);
             // Had it learned zeros, a half would be as far from the median as it is from nothing.
             let past = bench.baselines.signals.values().next().unwrap().series[0].past.clone();
-            let Past::Level(level) = past else { panic!("no level") };
-            let quiet_at_half = level.is_quiet(0.5);
+            let quiet_at_half = past.is_quiet(Some(Seen::Value(0.5, None)));
             assert_eq!(usize::from(!quiet_at_half), expected, "{:?}", signal.unit);
         }
     }

@@ -77,6 +77,12 @@ impl Rate {
         self.total
     }
 
+    /// Where it has stood, and since when, where no increase is remembered.
+    pub(super) fn as_standing(&self) -> Option<(f64, i64)> {
+        let empty = self.recent.is_empty() && self.late.is_empty() && self.past.is_empty();
+        (empty && !self.is_suspect()).then_some((self.total, self.since))
+    }
+
     /// Whether nothing has happened for as long as is judged, nor now.
     pub(super) fn is_quiet(&self, total: f64) -> bool {
         self.total == total && self.recent.is_empty() && self.late.is_empty() && !self.is_suspect()
@@ -199,6 +205,7 @@ impl Rate {
             lower: 0.0,
             upper: upper(mean, own * least_variance),
             p_value: count_upper(count, mean, variance),
+            tail: 1.0,
             samples: n,
             history: SignedDuration::from_secs(history),
             window: Some(SignedDuration::from_secs(window)),
@@ -331,7 +338,7 @@ mod tests {
     const DAY: i64 = 86_400;
 
     fn at(tick: i64) -> Moment {
-        Moment { now: tick * 15, previous: (tick - 1) * 15, window: DAY, warm_up: 3600 }
+        Moment::of(tick * 15, (tick - 1) * 15, DAY, 3600)
     }
 
     /// A count since tick 0, and its last judgement; `added` says what each tick adds.
@@ -348,7 +355,7 @@ mod tests {
     #[test]
     fn a_burst_out_of_silence_is_surprising() {
         let (mut rate, _) = lived(1440, |_| 0);
-        assert!(rate.is_quiet(0.0));
+        assert_eq!(rate.as_standing(), Some((0.0, 0)));
         let judged =
             rate.step(8.0, &at(1441), true, (false, false), &mut Clusters::default()).unwrap();
         assert!(judged.p_value < 1e-9 && judged.mature, "{judged:?}");

@@ -5,6 +5,7 @@
 //! than [`CALM`] for `close_after`; one that opens again soon is the same. Severity only rises.
 
 mod calibration;
+mod scale;
 mod threshold;
 mod track;
 mod words;
@@ -20,9 +21,10 @@ use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
 use crate::model::report::{AnomalyLabels, NOMINAL, Rarities};
-use crate::model::signal::Signal;
+use crate::model::signal::{FAMILIES, Signal};
 
 use calibration::Calibration;
+use scale::Scale;
 use threshold::{TESTS_PER_DAY, Threshold};
 use track::Track;
 
@@ -45,6 +47,7 @@ pub struct Detectors {
     closed: Vec<Arc<Anomaly>>,
     /// How many have opened, and when the last did.
     opened: BTreeMap<AnomalyLabels, (u64, Time)>,
+    scale: Scale,
     calibration: Calibration,
     threshold: Threshold,
     #[serde(skip)]
@@ -61,8 +64,10 @@ pub struct Detectors {
 /// What bounds false anomalies and the memory of past ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Series with a baseline, quiet ones included: each is a test at each tick.
+    /// Series with a baseline, quiet ones included.
     pub series: usize,
+    /// Those that were judged at this tick and not quiet, by family.
+    pub tests: [u64; FAMILIES],
     /// Ticks a day.
     pub ticks_per_day: f64,
     /// How many anomalies a day may be false.
@@ -77,7 +82,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// How many tests are made a day.
-    fn tests(&self) -> f64 {
+    fn tests_a_day(&self) -> f64 {
         self.series as f64 * self.ticks_per_day.min(TESTS_PER_DAY)
     }
 }
@@ -94,16 +99,15 @@ pub struct Changes {
 impl Detectors {
     /// Takes in the series judged at this tick. One that is not among them was as expected; one of an open anomaly
     /// was not seen, and is neither better nor worse.
-    pub fn step(&mut self, judged: Vec<JudgedSeries>, bounds: Bounds, now: Time) -> Changes {
-        let threshold = self.threshold.of(bounds.false_per_day, bounds.tests());
+    pub fn step(&mut self, mut judged: Vec<JudgedSeries>, bounds: Bounds, now: Time) -> Changes {
+        let threshold = self.threshold.of(bounds.false_per_day, bounds.tests_a_day());
         self.rare = threshold;
         let mut changes = Changes::default();
         self.bands.clear();
         self.scores.clear();
-        self.rarities = Rarities { tests: bounds.series as u64, ..Rarities::default() };
-        let told = self.tracks.len() as u64;
-        let mut untold =
-            Rarities { tests: self.rarities.tests.saturating_sub(told), ..self.rarities };
+        self.rarities = Rarities { tests: bounds.tests.iter().sum(), ..Rarities::default() };
+        let mut untold = self.rarities;
+        self.weigh(&mut judged, &bounds, now);
         self.tracks.values_mut().for_each(Track::next_tick);
         let surprised = judged.iter().filter(|(.., e)| e.mature && e.p_value < CALM);
         let surprised = surprised.map(|(key, _, e)| (key, e.p_value));
@@ -112,8 +116,9 @@ impl Detectors {
             let (key, _, expectation) = &judged;
             let rare = expectation.mature && expectation.p_value <= threshold;
             let is_told = self.tracks.contains_key(key);
+            untold.tests = untold.tests.saturating_sub(u64::from(is_told));
             for (place, nominal) in NOMINAL.into_iter().enumerate() {
-                let rare = u64::from(expectation.mature && expectation.p_value <= nominal);
+                let rare = u64::from(expectation.mature && expectation.tail <= nominal);
                 self.rarities.at_most[place] += rare;
                 untold.at_most[place] += if is_told { 0 } else { rare };
             }
@@ -124,7 +129,7 @@ impl Detectors {
             }
             let open = self.is_open(key);
             if open || expectation.p_value <= CALM {
-                self.scores.push((key.clone(), track::score(expectation.p_value)));
+                self.scores.push((key.clone(), track::score(expectation.tail)));
             }
             if open || bounds.all_bands || key.labels.is_empty() {
                 let (key, _, expectation) = judged;
@@ -138,6 +143,23 @@ impl Detectors {
         self.tracks.retain(|_, track| track.is_of_interest());
         self.remember(&changes, bounds.keep_closed, now);
         changes
+    }
+
+    /// Says of each judgement how often something so rare comes, then learns of it unless something is told, or was within
+    /// the hour.
+    fn weigh(&mut self, judged: &mut [JudgedSeries], bounds: &Bounds, now: Time) {
+        let family = |signal: &Signal| signal.profile.family();
+        for (_, signal, expectation) in judged.iter_mut() {
+            expectation.tail = match family(signal) {
+                Some(family) => self.scale.of(family, expectation.p_value),
+                None => expectation.p_value,
+            };
+        }
+        if self.threshold.is_quiet(now) {
+            let mature = judged.iter().filter(|(.., e)| e.mature);
+            let rare = mature.filter_map(|(_, s, e)| Some((family(s)?, e.p_value)));
+            self.scale.take((bounds.tests, bounds.ticks_per_day / 24.0), rare, now);
+        }
     }
 
     fn remember(&mut self, changes: &Changes, keep: usize, now: Time) {
@@ -257,6 +279,7 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds {
         series: 100,
+        tests: [100, 0, 100, 0],
         ticks_per_day: 5760.0,
         false_per_day: 1.0 / 7.0,
         all_bands: false,
@@ -276,6 +299,7 @@ mod tests {
             lower: 0.0,
             upper: 3.0,
             p_value,
+            tail: p_value,
             samples: 100,
             history: SignedDuration::from_hours(6),
             window: Some(SignedDuration::from_mins(10)),

@@ -105,6 +105,11 @@ impl Threshold {
         }
     }
 
+    /// Whether nothing is told, nor was within the hour.
+    pub(super) fn is_quiet(&self, now: Time) -> bool {
+        self.quiet_since.is_some_and(|since| now.as_second() - since >= AROUND)
+    }
+
     /// The p-value at or below which a series is rare enough, where so many false anomalies are accepted a day and so
     /// many tests are made.
     pub(super) fn of(&self, accepted: f64, tests: f64) -> f64 {

@@ -120,9 +120,9 @@ impl Track {
     }
 }
 
-/// How unusual, in [0, 1): e / (e + 8) for e = −log₁₀ p. One in 10⁸ is a half.
-pub(super) fn score(p_value: f64) -> f64 {
-    let evidence = -p_value.max(f64::MIN_POSITIVE).log10();
+/// How unusual, in [0, 1): e / (e + 8) for e = −log₁₀ of how often it comes. One in 10⁸ is a half.
+pub(super) fn score(tail: f64) -> f64 {
+    let evidence = -tail.max(f64::MIN_POSITIVE).log10();
     (evidence / (evidence + 8.0)).clamp(0.0, 1.0)
 }
 
@@ -177,7 +177,7 @@ fn anomaly(
         expected: expectation.expected,
         lower: expectation.lower,
         upper: expectation.upper,
-        score: score(expectation.p_value),
+        score: score(expectation.tail),
         p_value: expectation.p_value,
         detector: format!("{}/2_of_3", expectation.baseline).as_str().into(),
         explanation: words::explain(signal, &key.labels, expectation, since),

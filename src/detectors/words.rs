@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use crate::model::expectation::Expectation;
 use crate::model::reading::Labels;
 use crate::model::record::Time;
-use crate::model::signal::{Signal, Unit};
+use crate::model::signal::{Family, Signal, Unit};
 
 /// Labels that name the subject where they are part of it.
 const NAMING: [&str; 8] = [
@@ -41,14 +41,19 @@ pub(super) fn explain(signal: &Signal, labels: &Labels, e: &Expectation, since: 
             e.samples,
         );
     }
-    if e.baseline == "beta_binomial" {
+    if signal.profile.family() == Some(Family::Duration) {
+        let late = duration(e.window.unwrap_or_default());
+        let observed = match e.baseline {
+            "log_normal" => {
+                format!("half took up to {} in the last {late}, not as", number(e.observed))
+            }
+            _ => format!("more took {} or longer in the last {late} than", number(e.observed)),
+        };
         return format!(
-            "{} of {}: more took {} or longer in the last {} than before, when half took up to {} and 99 % up to {}, since \
-             {}; {} under the durations of the past {} ({} of them)",
+            "{} of {}: {observed} before, when half took up to {} and 99 % up to {}, since {}; {} under the durations of \
+             the past {} ({} of them)",
             signal.name,
             about(signal, labels),
-            number(e.observed),
-            duration(e.window.unwrap_or_default()),
             number(e.expected),
             number(e.upper),
             minute(since),
@@ -62,12 +67,13 @@ pub(super) fn explain(signal: &Signal, labels: &Labels, e: &Expectation, since: 
         None => (String::new(), "level", "samples"),
     };
     format!(
-        "{} of {}: {}{window} where {} was expected ({} to {}), since {}; {} under the {model} of the past {} ({} \
+        "{} of {}: {}{window} where {} was expected{} ({} to {}), since {}; {} under the {model} of the past {} ({} \
          {counted})",
         signal.name,
         about(signal, labels),
         number(e.observed),
         number(e.expected),
+        if e.baseline == "median_mad_seasonal" { " at this hour" } else { "" },
         number(e.lower),
         number(e.upper),
         minute(since),
@@ -216,6 +222,7 @@ mod tests {
             lower: 0.0,
             upper,
             p_value: 3e-12,
+            tail: 1e-9,
             samples: 9,
             history: SignedDuration::from_hours(6),
             window: None,

@@ -106,7 +106,8 @@ impl Scorer {
             told.extend(watcher.look(report));
         }
         let labelled = self.labelled_until().is_none_or(|until| report.at < until);
-        let remembered = self.episodes.iter().any(|e| e.is_remembered(report.at));
+        let mut faults = self.episodes.iter().filter(|e| !e.healthy());
+        let remembered = faults.any(|e| e.is_remembered(report.at));
         if report.at >= self.judged && labelled && !remembered {
             let (calm, tick) = (&mut self.calm, &report.myself.rarities);
             calm.tests += tick.tests;

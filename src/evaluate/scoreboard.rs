@@ -81,8 +81,11 @@ daemon: API, watches, pipeline, report.
 - *Static rules* are thresholds and `for:` durations as the alerts of kubernetes-mixin have them; *plain z-score* is three
   standard deviations over an hour, on every series that kubestrata judges. Both look at the same readings of the same
   plays. For them it is enough to speak of a consequence near the fault, and to do so at any time of it.
-- *Calibration*: how often a series that is judged was rarer than nominal while nothing was wrong, nor had been in the two
-  hours that baselines look back. A ratio up to 1 is as promised.
+- *Obvious* is what the API says outright, *moderate* what shows in one number or after a dwell, *weak* a small change.
+  *Creeping* grows from nothing over hours, or is told by its age: its time counts from its begin, when there is nothing to
+  see.
+- *Calibration*: how often series that were judged and not quiet were as rare as nominal while no fault was there, nor had
+  been in the two hours that baselines look back. A ratio of 1 is as promised.
 - *Tuning* may be looked at when thresholds are chosen, *held-out* may not; each has its own seed and its own files.
 - Incidents and root causes are not judged yet.
 ";

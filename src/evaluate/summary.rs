@@ -61,7 +61,7 @@ pub struct TellerSummary {
 /// How faults of one class were told.
 #[derive(Clone, Debug, Serialize)]
 pub struct ClassSummary {
-    /// `obvious`, `moderate` or `weak`.
+    /// `obvious`, `moderate`, `weak` or `creeping`.
     pub class: &'static str,
     /// How many there were.
     pub faults: usize,
@@ -115,7 +115,7 @@ fn row(teller: Teller, marks: &[&Marks], days: f64) -> TellerSummary {
     let told: usize = marks.iter().map(|m| m.told).sum();
     let false_alarms: usize = marks.iter().map(|m| m.false_alarms.len()).sum();
     let expected = || marks.iter().flat_map(|m| &m.expected);
-    let classes = [Class::Obvious, Class::Moderate, Class::Weak];
+    let classes = [Class::Obvious, Class::Moderate, Class::Weak, Class::Creeping];
     TellerSummary {
         teller: teller.name(),
         faults: faults.len(),

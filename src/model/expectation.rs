@@ -16,6 +16,9 @@ pub struct Expectation {
     pub upper: f64,
     /// Probability of a value at least as extreme, were all as before; in [0, 1].
     pub p_value: f64,
+    /// How often something so rare comes, as far as this cluster has shown; `p_value` until it is known. In (0, 1],
+    /// comparable across series.
+    pub tail: f64,
     /// How many samples the baseline rests on.
     pub samples: u64,
     /// How far back they reach.

@@ -1,6 +1,7 @@
 //! The nouns. Every stage speaks them; they know no stage.
 
 pub mod anomaly;
+pub mod disruption;
 pub mod expectation;
 pub mod fields;
 pub mod finding;

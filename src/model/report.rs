@@ -138,6 +138,8 @@ pub struct SelfReport {
     pub series: usize,
     /// Series that have a baseline, and the limit.
     pub baselines: usize,
+    /// Series that are not judged at this tick, because a voluntary disruption explains what they do.
+    pub explained_series: u64,
     /// Series that were left out because a limit was reached.
     pub dropped_series: u64,
     /// Events of the cluster that were dropped because a limit was reached.
@@ -162,8 +164,8 @@ pub const NOMINAL: [f64; 4] = [1e-2, 1e-3, 1e-4, 1e-5];
 /// `NOMINAL[i]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rarities {
-    /// Series with a baseline: each is a test.
+    /// Series that were judged and not quiet.
     pub tests: u64,
-    /// Series whose p-value was at most each of [`NOMINAL`].
+    /// Series so rare that it comes at most as often as each of [`NOMINAL`].
     pub at_most: [u64; 4],
 }

@@ -120,12 +120,40 @@ impl Profile {
         }
     }
 
+    /// By what it is judged; `None` where it is not.
+    #[must_use]
+    pub const fn family(self) -> Option<Family> {
+        match self {
+            Self::None => None,
+            Self::Level { .. } => Some(Family::Level),
+            Self::Filling { .. } => Some(Family::Filling),
+            Self::Rate | Self::Flood { .. } => Some(Family::Count),
+            Self::Durations => Some(Family::Duration),
+        }
+    }
+
     /// Whether the increase of a count is judged, rather than a value.
     #[must_use]
     pub const fn is_rate(self) -> bool {
         matches!(self, Self::Rate | Self::Flood { .. })
     }
 }
+
+/// What is judged alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Gauges and ratios against their past.
+    Level,
+    /// Shares that can run out.
+    Filling,
+    /// Increases of counts.
+    Count,
+    /// Durations.
+    Duration,
+}
+
+/// How many families there are.
+pub const FAMILIES: usize = 4;
 
 /// Which side of the band is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +173,21 @@ pub struct LayerSignals {
     pub signals: &'static [&'static Signal],
     /// Counts what a change of an object tells, before the world takes the change in.
     pub observe: fn(&Observation<'_>, &mut Tallies),
+    /// Durations that objects still tell of, though they ended before anybody watched.
+    pub lasted: fn(&View<'_>) -> Vec<Lasted>,
+}
+
+/// A duration of the past: no count of ours, but something to judge others by.
+#[derive(Clone, Debug)]
+pub struct Lasted {
+    /// The histogram that it would have been counted in.
+    pub signal: &'static Signal,
+    /// Its series.
+    pub labels: Labels,
+    /// When it was over.
+    pub ended: Time,
+    /// How long it was.
+    pub seconds: f64,
 }
 
 /// A change of an object, as a layer's `observe` sees it.

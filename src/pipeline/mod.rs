@@ -16,6 +16,7 @@ use crate::baselines::{Baselines, Circumstances};
 use crate::config::{Bands, Settings};
 use crate::detectors::{Bounds, Detectors};
 use crate::layers;
+use crate::model::disruption::Disruptions;
 use crate::model::finding::Finding;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
@@ -57,6 +58,7 @@ pub struct State {
     baselines: Baselines,
     detectors: Detectors,
     recall: Recall,
+    disruptions: Disruptions,
     watching_since: Option<Time>,
 }
 
@@ -206,7 +208,13 @@ impl Pipeline {
             signals.push(SignalReport { signal, series });
         }
         let dropped_series = self.bound(&mut signals);
-        self.judge(&signals, settled, now, &mut notices);
+        if ready {
+            self.state.disruptions.see(&view);
+        }
+        if settled && !self.state.baselines.remembers() {
+            self.remember(&view);
+        }
+        let explained = self.judge(&signals, settled, now, &mut notices);
         let findings = self.findings(&signals);
         let detectors = &self.state.detectors;
         let mut anomalies = detectors.open();
@@ -227,6 +235,7 @@ impl Pipeline {
             myself: SelfReport {
                 series: signals.iter().map(|s| count(&s.series)).sum(),
                 baselines: self.state.baselines.len(),
+                explained_series: explained,
                 dropped_series: dropped_series + self.state.baselines.dropped(),
                 dropped_events: self.dropped_events,
                 ready,
@@ -333,19 +342,29 @@ impl Pipeline {
         dropped
     }
 
+    /// Lets baselines know what objects tell of the time before anybody watched.
+    fn remember(&mut self, view: &View<'_>) {
+        let enabled = |signal: &Signal| self.signals.iter().any(|s| s.name == signal.name);
+        let all = layers::ALL.iter().flat_map(|layer| (layer.lasted)(view));
+        let lasted = all.filter(|lasted| enabled(lasted.signal)).collect();
+        self.state.baselines.remember(lasted);
+    }
+
+    /// Judges all series; how many were not judged because a disruption explains them.
     fn judge(
         &mut self,
         signals: &[SignalReport],
         settled: bool,
         now: Time,
         notices: &mut Vec<Notice>,
-    ) {
+    ) -> u64 {
         let mut judged = Vec::new();
-        let State { baselines, detectors, watching_since, .. } = &mut self.state;
+        let State { baselines, detectors, disruptions, watching_since, .. } = &mut self.state;
         let at = Circumstances {
             now,
             watching_since: watching_since.unwrap_or(now),
             settled,
+            disruptions,
             settings: &self.settings.baseline,
             limit: self.settings.limits.baselines,
         };
@@ -356,7 +375,9 @@ impl Pipeline {
             let expectations = judge.judge(signal, &report.series, watched);
             judged.extend(expectations.into_iter().map(|(key, e)| (key, signal, e)));
         }
+        let (explained, tests) = (judge.explained(), judge.tests());
         let bounds = Bounds {
+            tests,
             series: baselines.len(),
             ticks_per_day: 86_400.0 / self.settings.tick.as_secs_f64(),
             false_per_day: self.settings.baseline.false_per_day,
@@ -368,6 +389,7 @@ impl Pipeline {
         notices.extend(changes.opened.into_iter().map(Notice::AnomalyOpened));
         notices.extend(changes.updated.into_iter().map(Notice::AnomalyUpdated));
         notices.extend(changes.closed.into_iter().map(Notice::AnomalyClosed));
+        explained
     }
 
     /// The open findings of signals that can see, worst first, then oldest first.

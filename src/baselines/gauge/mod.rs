@@ -8,7 +8,7 @@
 
 mod escalation;
 mod excess;
-mod season;
+pub(super) mod season;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Bins of the day.
-const BINS: usize = 24;
+pub(in crate::baselines) const BINS: usize = 24;
 const DAY: f64 = 86_400.0;
 
 /// The least share of a new sample in its bin's mean.
@@ -19,17 +19,17 @@ pub(super) struct Season {
 
 /// A time as the profile sees it: between the centres of two bins.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    table: usize,
-    bin: usize,
-    beside: usize,
+pub(in crate::baselines) struct Place {
+    pub(in crate::baselines) table: usize,
+    pub(in crate::baselines) bin: usize,
+    pub(in crate::baselines) beside: usize,
     /// Share of the bin beside, in [0, 0.5].
-    share: f64,
+    pub(in crate::baselines) share: f64,
 }
 
 impl Place {
     /// Where a time is, in seconds since the epoch, UTC.
-    pub(super) fn of(time: f64) -> Self {
+    pub(in crate::baselines) fn of(time: f64) -> Self {
         let day = (time / DAY).floor();
         // The epoch was a Thursday; 0 is Sunday here.
         let weekday = (day + 4.0).rem_euclid(7.0);

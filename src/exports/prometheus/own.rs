@@ -215,6 +215,10 @@ pub static OWN_METRICS: &[OwnMetric] = &[
         "A series is told as an anomaly when its p-value is at most this on two of three ticks. It follows from \
          `baseline.false_per_day`, the number of series, and how often they surprised without cause.",
         |c, out| out.push(&[], c.report.myself.threshold)),
+    own!(gauge "kubestrata_series_explained", Count, [],
+        "Series that baselines do not judge just now, because they are about a node that is cordoned, drained, about to \
+         go or new, or about its zone.",
+        |c, out| out.push(&[], c.report.myself.explained_series as f64)),
     own!(counter "kubestrata_series_dropped_total", Count, [],
         "Series that were left out or not judged because a limit was reached, at each tick.",
         |c, out| out.push(&[], c.report.myself.dropped_series as f64)),

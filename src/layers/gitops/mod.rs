@@ -49,6 +49,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &flux::NOTIFICATION,
     ],
     observe,
+    lasted: |_| Vec::new(),
 };
 
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {

@@ -74,6 +74,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &multicluster::READY,
     ],
     observe,
+    lasted: |_| Vec::new(),
 };
 
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {

@@ -51,6 +51,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &blindness::BLIND,
     ],
     observe,
+    lasted: |_| Vec::new(),
 };
 
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {

@@ -75,6 +75,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &audits::DEPRECATED,
     ],
     observe,
+    lasted: |_| Vec::new(),
 };
 
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {

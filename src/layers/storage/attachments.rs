@@ -8,7 +8,7 @@ use crate::model::finding::{Severity, Verdict, Verdicts};
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::{AttachError, Time, VolumeAttachment};
-use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
+use crate::model::signal::{Lasted, Observation, Profile, Read, Signal, Unit};
 use crate::model::subject::Subject;
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
@@ -174,6 +174,19 @@ pub(super) fn observe(o: &Observation<'_>, attachment: &VolumeAttachment, tallie
     }
 }
 
+/// How long the attachments took that there are.
+pub(super) fn lasted<'v>(view: &'v View<'_>) -> impl Iterator<Item = Lasted> + 'v {
+    view.world.volume_attachments.iter().filter_map(|attachment| {
+        let (meta, ended) = (&attachment.meta, attachment.attached_at?);
+        Some(Lasted {
+            signal: &SECONDS,
+            labels: labels![&attachment.driver],
+            ended,
+            seconds: ended.duration_since(meta.created).as_secs_f64(),
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{Counted, ago, attachment, judge, meta, objects, volume, world};
@@ -192,6 +205,17 @@ mod tests {
     fn leaving(error: Option<AttachError>) -> VolumeAttachment {
         let meta = Meta { deleting: Some(ago(200)), ..meta("", "csi-data-n1", 3600) };
         VolumeAttachment { meta, detach_error: error, ..attachment("data", "n1") }
+    }
+
+    #[test]
+    fn attachments_that_are_there_tell_how_long_they_took() {
+        let known = VolumeAttachment { attached_at: Some(ago(3590)), ..attachment("data", "n1") };
+        let silent = attachment("logs", "n1");
+        let world = world(&[], objects![known, silent]);
+        let told: Vec<_> = lasted(&View::new(&world, ago(0))).collect();
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].seconds, told[0].ended), (10.0, ago(3590)));
+        assert_eq!(told[0].labels, labels!["csi.example"]);
     }
 
     #[test]

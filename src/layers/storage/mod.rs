@@ -23,8 +23,9 @@ mod zones;
 
 use crate::model::layer::Layer;
 use crate::model::record::Object;
-use crate::model::signal::{LayerSignals, Observation};
+use crate::model::signal::{Lasted, LayerSignals, Observation};
 use crate::model::tally::Tallies;
+use crate::model::view::View;
 
 /// The storage layer.
 pub(super) static LAYER: LayerSignals = LayerSignals {
@@ -63,6 +64,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &health::HEALTH,
     ],
     observe,
+    lasted,
 };
 
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
@@ -75,6 +77,10 @@ fn observe(o: &Observation<'_>, tallies: &mut Tallies) {
         }
         _ => {}
     }
+}
+
+fn lasted(view: &View<'_>) -> Vec<Lasted> {
+    attachments::lasted(view).chain(provisioning::lasted(view)).collect()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use super::pending::names_no_class;
 use crate::labels;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
-use crate::model::record::{Claim, ClaimPhase, Event, Time, Uid};
-use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
+use crate::model::record::{BindingMode, Claim, ClaimPhase, Event, Time, Uid};
+use crate::model::signal::{Lasted, Observation, Profile, Read, Signal, Unit};
 use crate::model::tally::Tallies;
 use crate::model::text::Text;
 use crate::model::view::{STILL_SPEAKS, View};
@@ -180,9 +180,29 @@ pub(super) fn observe_claim(o: &Observation<'_>, claim: &Claim, tallies: &mut Ta
     tallies.record(&TIME_TO_BOUND, labels![&class_name(claim), driver], seconds);
 }
 
+/// How long the claims took that have a volume; not of classes that wait for a pod, for when it came nothing tells.
+pub(super) fn lasted<'v>(view: &'v View<'_>) -> impl Iterator<Item = Lasted> + 'v {
+    view.world.claims.iter().filter_map(|claim| {
+        let class = view.world.storage_classes.get("", &class_name(claim))?;
+        let made = !claim.provisioner.is_empty() && !claim.from_source;
+        if !made || claim.phase != ClaimPhase::Bound || class.binding != BindingMode::Immediate {
+            return None;
+        }
+        let ended = view.world.volumes.get("", &claim.volume)?.meta.created;
+        Some(Lasted {
+            signal: &TIME_TO_BOUND,
+            labels: labels![&class_name(claim), &claim.provisioner],
+            ended,
+            seconds: ended.duration_since(claim.meta.created).as_secs_f64(),
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{Counted, ago, bound, claim, class, event, meta, objects, volume};
+    use super::super::fixtures::{
+        Counted, ago, bound, claim, class, event, meta, objects, volume, waiting_class, world,
+    };
     use super::*;
     use crate::model::record::{Meta, Volume};
 
@@ -203,6 +223,19 @@ mod tests {
         let mut counted = Counted::new(objects![pending()]);
         counted.see(made, 287).see(done(&pending()), 286).see(done(&pending()), 10);
         assert_eq!(counted.durations(&TIME_TO_BOUND), [("fast csi.example".to_owned(), 1, 12.0)]);
+    }
+
+    #[test]
+    fn claims_that_are_bound_tell_how_long_they_took_unless_they_may_have_waited_for_a_pod() {
+        let made = Volume { meta: meta("", "pv-data", 288), ..volume("data") };
+        for (class, expected) in [
+            (class("fast", "csi.example"), vec![12.0]),
+            (waiting_class("fast", "csi.example"), vec![]),
+        ] {
+            let world = world(&[], objects![done(&pending()), made.clone(), class]);
+            let view = View::new(&world, ago(0));
+            assert_eq!(lasted(&view).map(|l| l.seconds).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

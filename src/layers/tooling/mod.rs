@@ -37,6 +37,7 @@ pub(super) static LAYER: LayerSignals = LayerSignals {
         &standing::FORGOTTEN,
     ],
     observe,
+    lasted: |_| Vec::new(),
 };
 
 fn observe(o: &Observation<'_>, tallies: &mut Tallies) {

@@ -173,6 +173,8 @@ pub struct VolumeAttachment {
     pub volume: Text,
     /// `status.attached`.
     pub attached: bool,
+    /// When it became so, to the second: the time at which its status was written last (`managedFields`).
+    pub attached_at: Option<Time>,
     /// `status.attachError`.
     pub attach_error: Option<AttachError>,
     /// `status.detachError`.

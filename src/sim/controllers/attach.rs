@@ -175,7 +175,11 @@ pub(crate) fn attachment(sim: &mut Simulation, key: &Key) {
     if going {
         sim.store.remove(Kind::VolumeAttachment, key);
     } else {
-        sim.store.update(Kind::VolumeAttachment, key, |a| a.put("status/attached", json!(true)));
+        let now = sim.stamp();
+        sim.store.update(Kind::VolumeAttachment, key, |a| {
+            a.put("status/attached", json!(true));
+            a.put("metadata/managedFields", json!([status_manager(&now)]));
+        });
         let volume = object.text("spec/source/persistentVolumeName");
         let text = format!("AttachVolume.Attach succeeded for volume {volume:?} ");
         for user in users {
@@ -184,6 +188,19 @@ pub(crate) fn attachment(sim: &mut Simulation, key: &Key) {
         }
     }
     write_node(sim, object.text("spec/nodeName"));
+}
+
+/// What the API server notes when the attacher writes `status.attached`.
+fn status_manager(time: &str) -> Value {
+    json!({
+        "manager": "csi-attacher",
+        "operation": "Update",
+        "apiVersion": "storage.k8s.io/v1",
+        "time": time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:status": {"f:attached": {}}},
+        "subresource": "status",
+    })
 }
 
 /// Whether the volume may still be mounted: a silent kubelet does not say, and is believed for a while.

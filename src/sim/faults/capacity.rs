@@ -327,7 +327,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "slow-leak",
         layer: "compute",
-        class: Class::Weak,
+        class: Class::Creeping,
         summary: "{workload} leaks and is killed for its memory every few hours",
         root: "Deployment {workload}",
         tells: &[

@@ -315,7 +315,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "flux-suspended",
         layer: "gitops",
-        class: Class::Weak,
+        class: Class::Creeping,
         summary: "Kustomization {kustomization} is suspended and forgotten",
         root: "Kustomization flux-system/{kustomization}",
         tells: &["tooling_forgotten_state"],

@@ -31,8 +31,10 @@ pub enum Class {
     Obvious,
     /// It shows in one number or after a dwell.
     Moderate,
-    /// It shows only as a slow or small change, or in several numbers together.
+    /// It shows only as a small change, or in several numbers together.
     Weak,
+    /// It grows from nothing over hours, or is told by its age: when it begins there is nothing to see.
+    Creeping,
     /// Nothing is wrong, though something happens: it must stay quiet.
     Healthy,
 }
@@ -45,6 +47,7 @@ impl Class {
             Self::Obvious => "obvious",
             Self::Moderate => "moderate",
             Self::Weak => "weak",
+            Self::Creeping => "creeping",
             Self::Healthy => "healthy",
         }
     }

@@ -50,7 +50,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "volume-creeps",
         layer: "storage",
-        class: Class::Weak,
+        class: Class::Creeping,
         summary: "nothing tidies claim {claim} up any more: within {minutes} minutes nine tenths of its volume are used",
         root: "PersistentVolumeClaim {claim}",
         tells: &["storage_volume_used_ratio"],

@@ -74,13 +74,15 @@ pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "registry-throttles",
         layer: "compute",
-        class: Class::Weak,
+        class: Class::Creeping,
         summary: "registry {host} turns more and more pulls away while {first} and {second} are released",
         root: "Deployment {first}",
         tells: &[
             "compute_container_waiting",
             "compute_image_pull_failures_total",
             "compute_rollout_stalled",
+            "compute_time_to_ready_seconds",
+            "compute_pod_startup_seconds",
         ],
         follows: UNSERVED,
         within: 7_200,
@@ -96,7 +98,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
     FaultKind {
         name: "restarts-creep",
         layer: "compute",
-        class: Class::Weak,
+        class: Class::Creeping,
         summary: "{workload} ends by itself, every few hours at first, then ever more often",
         root: "Deployment {workload}",
         tells: &["compute_container_restarts_total"],

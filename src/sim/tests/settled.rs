@@ -26,7 +26,13 @@ async fn every_kind_is_read_by_its_own_type() {
     let claims = bench.all::<PersistentVolumeClaim>().await.len();
     assert!(claims > 5, "{claims}");
     assert_eq!(bench.all::<PersistentVolume>().await.len(), claims);
-    assert_eq!(bench.all::<VolumeAttachment>().await.len(), claims);
+    let attachments = bench.all::<VolumeAttachment>().await;
+    assert_eq!(attachments.len(), claims);
+    for attachment in attachments {
+        let written = attachment.metadata.managed_fields.unwrap().remove(0);
+        assert_eq!(written.subresource.as_deref(), Some("status"));
+        assert!(written.time >= attachment.metadata.creation_timestamp);
+    }
     assert!(bench.all::<Job>().await.len() > 5);
     assert!(bench.all::<ReplicaSet>().await.len() > bench.all::<Deployment>().await.len());
     let events = bench.all::<Event>().await;

@@ -200,6 +200,12 @@ impl WireMeta {
         self.owner_references.iter().flatten().any(|o| o.controller == Some(true))
     }
 
+    /// When somebody last changed the status.
+    pub(super) fn status_written(&self) -> Option<Time> {
+        let of_status = |m: &&WireManager| m.subresource.as_deref() == Some("status");
+        self.managed_fields.iter().flatten().filter(of_status).filter_map(|m| m.time).max()
+    }
+
     /// The metadata with its labels and who wrote the spec, for the kinds of which signals ask for them.
     pub(super) fn record_whole(&self, texts: &mut Interner) -> Meta {
         Meta { labels: self.labelled(texts), ..self.record_managed(texts) }

@@ -362,6 +362,7 @@ impl Wire for WireAttachment {
             node: text(texts, spec.node_name.as_deref()),
             volume: text(texts, spec.source.persistent_volume_name.as_deref()),
             attached: status.attached,
+            attached_at: metadata.status_written().filter(|_| status.attached),
             attach_error,
             detach_error,
             meta: metadata.record(texts),
@@ -427,5 +428,35 @@ impl Wire for WireCsiNode {
         });
         let drivers = drivers.collect();
         Object::CsiNode(Box::new(CsiNode { meta: self.metadata.record(texts), drivers }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::wire;
+
+    #[test]
+    fn an_attachment_was_made_when_its_status_was_written_last() {
+        let read = |attached: bool| {
+            let by = |subresource: &str, second: u8| {
+                format!(
+                    r#"{{"manager":"csi-attacher","time":"2026-01-01T00:00:0{second}Z","subresource":"{subresource}"}}"#
+                )
+            };
+            let managers = [by("", 9), by("status", 2), by("status", 4)].join(",");
+            let json = format!(
+                r#"{{"metadata":{{"name":"a","managedFields":[{managers}]}},"status":{{"attached":{attached}}}}}"#
+            );
+            let object = wire::read::<WireAttachment>(
+                Kind::VolumeAttachment,
+                &json,
+                &mut Interner::default(),
+            );
+            let Ok(Object::VolumeAttachment(attachment)) = object else { panic!("{object:?}") };
+            attachment.attached_at.map(|at| at.to_string())
+        };
+        assert_eq!(read(true).as_deref(), Some("2026-01-01T00:00:04Z"));
+        assert_eq!(read(false), None);
     }
 }

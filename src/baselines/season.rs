@@ -1,0 +1,173 @@
+//! What is usual of a level at this hour? How far it is from its median, by the hour of the day, on weekdays and at
+//! weekends.
+//!
+//! An hour's mean is learned when the hour is over, so a minute says no more in it than another. Of each hour the mean
+//! over days is kept: of the first seven all alike, then with a weight of [`LEARNS`] for the newest. The profile is used
+//! only while it predicts the next hour's mean better than no profile does, by [`BETTER`] over about the last day.
+//!
+//! It is wrong on holidays, and for what comes by the day of the week or of the month.
+
+use serde::{Deserialize, Serialize};
+
+use super::gauge::season::{BINS, Place};
+
+/// The least weight of a new day in its hour's mean.
+const LEARNS: f32 = 0.15;
+
+/// The weight of an hour's error in the mean error.
+const ERRORS: f32 = 1.0 / 24.0;
+
+/// How many times smaller the error must be.
+const BETTER: f32 = 1.25;
+
+/// So many hours must have been predicted before the profile is used.
+const PROVEN: u8 = 24;
+
+/// Deviations by hour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Profile {
+    means: [[f32; BINS]; 2],
+    days: [[u8; BINS]; 2],
+    /// The hour that goes on: which, and the sum of its deviations.
+    hour: (u8, u8),
+    sum: f32,
+    count: u32,
+    /// Mean errors with the profile and without.
+    with: f32,
+    without: f32,
+    predicted: u8,
+}
+
+impl Profile {
+    pub(super) const fn new() -> Self {
+        Self {
+            means: [[0.0; BINS]; 2],
+            days: [[0; BINS]; 2],
+            hour: (0, 0),
+            sum: 0.0,
+            count: 0,
+            with: 0.0,
+            without: 0.0,
+            predicted: 0,
+        }
+    }
+
+    /// Takes in how far the value is from the median.
+    pub(super) fn learn(&mut self, at: Place, deviation: f64) {
+        let hour = (at.table as u8, at.bin as u8);
+        if hour != self.hour {
+            self.end_hour();
+            self.hour = hour;
+        }
+        let deviation = deviation as f32;
+        if deviation.is_finite() {
+            self.sum += deviation;
+            self.count = self.count.saturating_add(1);
+        }
+    }
+
+    fn end_hour(&mut self) {
+        let (count, sum) = (self.count as f32, self.sum);
+        (self.count, self.sum) = (0, 0.0);
+        if count == 0.0 {
+            return;
+        }
+        let (mean, (table, bin)) = (sum / count, (self.hour.0.into(), self.hour.1.into()));
+        if let Some(known) = self.known(table, bin) {
+            let rate = ERRORS.max(1.0 / (f32::from(self.predicted) + 1.0));
+            self.with += rate * ((mean - known).abs() - self.with);
+            self.without += rate * (mean.abs() - self.without);
+            self.predicted = self.predicted.saturating_add(1);
+        }
+        let days = &mut self.days[table][bin];
+        *days = days.saturating_add(1);
+        let rate = LEARNS.max(1.0 / f32::from(*days));
+        self.means[table][bin] += rate * (mean - self.means[table][bin]);
+    }
+
+    /// The mean of an hour; of one that was never seen, that of the other table.
+    fn known(&self, table: usize, bin: usize) -> Option<f32> {
+        let seen = |table: &usize| self.days[*table][bin] > 0;
+        [table, 1 - table].into_iter().find(seen).map(|table| self.means[table][bin])
+    }
+
+    /// Whether the profile predicts better than nothing does, where nothing is wrong by more than `least`.
+    pub(super) fn is_used(&self, least: f64) -> bool {
+        let proven = self.predicted >= PROVEN && self.with * BETTER < self.without;
+        proven && f64::from(self.without) > least
+    }
+
+    /// How far the level usually is from its median at this time, on a straight line between the middles of two hours; 0
+    /// while no profile is proven.
+    pub(super) fn at(&self, place: Place) -> f64 {
+        if !self.is_used(0.0) {
+            return 0.0;
+        }
+        let of = |bin| f64::from(self.known(place.table, bin).unwrap_or(0.0));
+        (1.0 - place.share) * of(place.bin) + place.share * of(place.beside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3600;
+
+    /// Days of quarter hours since a Monday, at which the deviation is as the hour says.
+    fn lived(days: i64, deviation: impl Fn(i64) -> f64) -> Profile {
+        let mut profile = Profile::new();
+        for quarter in 0..days * 96 {
+            let second = 4 * 86_400 + quarter * 900;
+            profile.learn(Place::of(second as f64), deviation(second / HOUR));
+        }
+        profile
+    }
+
+    fn noise(hour: i64) -> f64 {
+        let mixed = (hour as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 40) as f64 / f64::from(1_u32 << 23) - 1.0
+    }
+
+    #[test]
+    fn a_season_is_used_once_it_has_predicted_a_day() {
+        let of_day = |hour: i64| if (8..18).contains(&(hour % 24)) { 5.0 } else { -5.0 };
+        for (days, used) in [(1, false), (2, false), (3, true), (5, true)] {
+            assert_eq!(lived(days, of_day).is_used(1.0), used, "{days} days");
+        }
+        let profile = lived(5, of_day);
+        assert!(!profile.is_used(5.5), "it is too small to matter");
+        let at = |hour: i64| profile.at(Place::of((4 * 86_400 + hour * HOUR + 1800) as f64));
+        assert!((at(12) - 5.0).abs() < 0.1 && (at(3) + 5.0).abs() < 0.1);
+        assert_eq!(profile.at(Place::of((4 * 86_400 + 18 * HOUR) as f64)), 0.0, "between both");
+    }
+
+    #[test]
+    fn noise_is_no_season() {
+        assert!(!lived(14, noise).is_used(0.0));
+    }
+
+    #[test]
+    fn a_season_that_ends_is_given_up() {
+        let profile = lived(20, |hour| match hour {
+            0..240 if hour % 24 < 12 => 5.0,
+            0..240 => -5.0,
+            _ => noise(hour) / 10.0,
+        });
+        assert!(!profile.is_used(0.0), "{} {}", profile.with, profile.without);
+    }
+
+    #[test]
+    fn whatever_is_learned_it_stays_a_number() {
+        let mut profile = Profile::new();
+        for (nth, value) in [f64::MAX, f64::NAN, f64::INFINITY, -1e30, 0.0]
+            .into_iter()
+            .cycle()
+            .take(9_000)
+            .enumerate()
+        {
+            profile.learn(Place::of(nth as f64 * 900.0), value);
+            assert!(profile.at(Place::of(nth as f64 * 900.0)).is_finite());
+        }
+    }
+}
