@@ -1,6 +1,7 @@
 //! What would the generic baseline have said of past data? A series goes through it sample by sample; each is judged
 //! by those before it alone.
 
+pub mod nab;
 mod picture;
 mod read;
 

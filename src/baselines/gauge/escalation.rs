@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::recipe::Recipe;
+
 /// In how many samples the memory of the last event loses half of its height.
 const FORGETS: f64 = 200.0;
 /// The same for the long memory.
@@ -14,10 +16,6 @@ const LEVELS: usize = 24;
 const WIDTH: f64 = 0.25;
 /// In how many samples a count loses all but 1/e.
 const COUNTED: f64 = 5000.0;
-/// What ten earlier events as strong as this take off.
-const HABIT: f64 = 0.4;
-/// Share of the long memory that is taken off.
-const LATE: f64 = 0.1;
 
 /// What was told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,11 +34,11 @@ impl Escalation {
     }
 
     /// What is left of a surprise after it is compared with what was told; 0 where there is nothing to tell.
-    pub(super) fn told(&mut self, surprise: f64) -> f64 {
+    pub(super) fn told(&mut self, surprise: f64, recipe: &Recipe) -> f64 {
         self.height *= 0.5_f64.powf(1.0 / FORGETS);
         self.late *= 0.5_f64.powf(1.0 / FORGETS_LATE);
         self.aged = self.aged.saturating_add(1);
-        if surprise <= self.height {
+        if recipe.escalation && surprise <= self.height {
             return 0.0;
         }
         self.height = surprise;
@@ -50,8 +48,9 @@ impl Escalation {
             self.counts.iter_mut().for_each(|count| *count *= decay);
             self.aged = 0;
             let level = (((surprise - FLOOR) / WIDTH) as usize).min(LEVELS - 1);
-            let habit = HABIT * (1.0 + self.counts[level]).log10();
-            left = (surprise - habit - LATE * self.late.min(surprise)).max(0.0);
+            let habit = recipe.habituation * (1.0 + self.counts[level]).log10();
+            let late = recipe.long_memory * self.late.min(surprise);
+            left = (surprise - habit - late).max(0.0);
             self.counts[..=level].iter_mut().for_each(|count| *count += 1.0);
         }
         self.late = self.late.max(surprise);
@@ -66,11 +65,11 @@ mod tests {
     #[test]
     fn an_episode_is_told_once_and_again_when_it_grows() {
         let mut events = Escalation::new();
-        assert!(events.told(6.0) > 5.9);
-        assert_eq!(events.told(5.9), 0.0);
-        assert_eq!(events.told(5.0), 0.0);
-        assert!(events.told(9.0) > 5.0);
-        assert_eq!(events.told(1.0), 0.0);
+        assert!(events.told(6.0, &Recipe::WHOLE) > 5.9);
+        assert_eq!(events.told(5.9, &Recipe::WHOLE), 0.0);
+        assert_eq!(events.told(5.0, &Recipe::WHOLE), 0.0);
+        assert!(events.told(9.0, &Recipe::WHOLE) > 5.0);
+        assert_eq!(events.told(1.0, &Recipe::WHOLE), 0.0);
     }
 
     #[test]
@@ -78,9 +77,9 @@ mod tests {
         let mut events = Escalation::new();
         let daily: Vec<f64> = (0..20)
             .map(|_| {
-                let told = events.told(6.0);
+                let told = events.told(6.0, &Recipe::WHOLE);
                 for _ in 1..1440 {
-                    events.told(0.5);
+                    events.told(0.5, &Recipe::WHOLE);
                 }
                 told
             })

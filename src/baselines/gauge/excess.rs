@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::recipe::Tail;
+
 /// The threshold is the quantile of this order.
 const ORDER: f64 = 0.98;
 /// How many samples are remembered.
@@ -50,13 +52,13 @@ impl Excess {
 
     /// How surprising the value is, −log₁₀ P(Y ≥ y), and 0 up to the threshold; then it is learned. `samples` is how
     /// many came before.
-    pub(super) fn surprise(&mut self, value: f64, samples: f64) -> f64 {
+    pub(super) fn surprise(&mut self, value: f64, samples: f64, tail: Tail) -> f64 {
         let step = 2.0 * self.mean / (samples.min(MEMORY) * (1.0 - ORDER)).max(5.0);
         if value <= self.threshold {
             self.threshold = (self.threshold - (1.0 - ORDER) * step).max(0.0);
             return 0.0;
         }
-        let (excess, shape) = (value - self.threshold, self.shape());
+        let (excess, shape) = (value - self.threshold, self.shape(tail));
         let beyond = if shape < EXPONENTIAL {
             excess / self.mean / std::f64::consts::LN_10
         } else {
@@ -72,9 +74,9 @@ impl Excess {
     }
 
     /// The value that is as surprising as this; the threshold for all that is less surprising.
-    pub(super) fn value_at(&self, surprise: f64) -> f64 {
+    pub(super) fn value_at(&self, surprise: f64, tail: Tail) -> f64 {
         let beyond = (surprise - at_threshold()).max(0.0);
-        let shape = self.shape();
+        let shape = self.shape(tail);
         self.threshold
             + if shape < EXPONENTIAL {
                 beyond * std::f64::consts::LN_10 * self.mean
@@ -83,7 +85,10 @@ impl Excess {
             }
     }
 
-    fn shape(&self) -> f64 {
+    fn shape(&self, tail: Tail) -> f64 {
+        if tail == Tail::Exponential {
+            return 0.0;
+        }
         let variance = self.square - self.mean * self.mean;
         if variance > 0.0 {
             (0.5 * (1.0 - self.mean * self.mean / variance)).clamp(0.0, SHAPE)
@@ -113,7 +118,7 @@ mod tests {
     fn learned() -> Excess {
         let mut tail = Excess::new(&[3.2, 3.1, 3.0, 2.9, 2.8, 2.7]);
         for (nth, value) in draws(20_000).enumerate() {
-            tail.surprise(value, (150 + nth) as f64);
+            tail.surprise(value, (150 + nth) as f64, Tail::Pareto);
         }
         tail
     }
@@ -122,7 +127,7 @@ mod tests {
     fn an_exponential_tail_is_told_as_rare_as_it_is() {
         let tail = learned();
         for value in [5.0, 8.0, 12.0] {
-            let told = tail.clone().surprise(value, 20_000.0);
+            let told = tail.clone().surprise(value, 20_000.0, Tail::Pareto);
             let is = value / std::f64::consts::LN_10;
             assert!((told / is - 1.0).abs() < 0.15, "{value}: {told} for {is}");
         }
@@ -132,7 +137,11 @@ mod tests {
     fn a_value_is_as_surprising_as_it_was_asked_to_be() {
         let tail = learned();
         for surprise in [2.0, 3.0, 4.1, 9.0] {
-            let told = tail.clone().surprise(tail.value_at(surprise), 20_000.0);
+            let told = tail.clone().surprise(
+                tail.value_at(surprise, Tail::Pareto),
+                20_000.0,
+                Tail::Pareto,
+            );
             assert!((told - surprise).abs() < 1e-9, "{surprise}: {told}");
         }
     }
@@ -140,15 +149,15 @@ mod tests {
     #[test]
     fn one_outlier_teaches_little() {
         let mut tail = learned();
-        let before = tail.value_at(4.0);
-        tail.surprise(1e12, 20_000.0);
-        assert!(tail.value_at(4.0) < 2.0 * before);
+        let before = tail.value_at(4.0, Tail::Pareto);
+        tail.surprise(1e12, 20_000.0, Tail::Pareto);
+        assert!(tail.value_at(4.0, Tail::Pareto) < 2.0 * before);
     }
 
     #[test]
     fn a_statistic_that_never_moved_has_a_tail_all_the_same() {
         let tail = Excess::new(&[0.0; TOP]);
-        assert!(tail.clone().surprise(1.0, 150.0) > 20.0);
-        assert_eq!(tail.clone().surprise(0.0, 150.0), 0.0);
+        assert!(tail.clone().surprise(1.0, 150.0, Tail::Pareto) > 20.0);
+        assert_eq!(tail.clone().surprise(0.0, 150.0, Tail::Pareto), 0.0);
     }
 }

@@ -8,6 +8,7 @@
 
 mod escalation;
 mod excess;
+mod recipe;
 pub(super) mod season;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use escalation::Escalation;
 use excess::{Excess, TOP};
 use season::{Place, Season};
+
+pub use recipe::{Pooling, Recipe, Tail};
 
 /// Samples before anything is told.
 pub const WARM_UP: u32 = 150;
@@ -38,9 +41,8 @@ mod rate {
 
 /// The season is part of the level's expectation from this sample on.
 const SEASON_FROM: u32 = 100;
-/// How fast persistent surprise is gathered, and how much it weighs.
+/// How fast persistent surprise is gathered.
 const PERSISTENCE: f64 = 0.9;
-const PERSISTENT: f64 = 0.5;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +157,13 @@ impl Gauge {
     /// Judges a sample by its past, then learns it. `time` is in seconds since the epoch, UTC. A value that is not
     /// finite says nothing and is not learned.
     pub fn judge(&mut self, time: f64, value: f64) -> Option<Judgement> {
+        self.judge_by(&Recipe::WHOLE, time, value)
+    }
+
+    /// The same with the recipe's parts alone.
+    // It and its steps are inlined, so that what `judge` leaves to the recipe costs nothing.
+    #[inline]
+    pub fn judge_by(&mut self, recipe: &Recipe, time: f64, value: f64) -> Option<Judgement> {
         if !value.is_finite() || !time.is_finite() {
             return None;
         }
@@ -163,17 +172,17 @@ impl Gauge {
             (self.level, self.fast, self.slow, self.last) = (value, value, value, value);
         }
         let level = self.level;
-        let (residual, season, seasonal) = self.expect(time, value);
+        let (residual, season, seasonal) = self.expect(recipe, time, value);
         let expected = level + if seasonal { season } else { 0.0 };
         let band = match &self.tails {
             Tails::Known([residuals, ..]) => {
-                let half = residuals.value_at(BAND);
+                let half = residuals.value_at(BAND, recipe.tail);
                 Some((expected - half, expected + half))
             }
             Tails::WarmingUp(_) => None,
         };
-        let statistics = self.statistics(value, residual);
-        let surprises = self.surprise(statistics);
+        let statistics = self.statistics(recipe, value, residual);
+        let surprises = self.surprise(recipe, statistics);
         self.samples = self.samples.saturating_add(1);
         let mut judgement = Judgement {
             expected,
@@ -184,10 +193,10 @@ impl Gauge {
             seasonal,
         };
         let Some(surprises) = surprises else { return Some(judgement) };
-        let together = surprises.iter().map(|s| s * s).sum::<f64>().sqrt();
+        let together = recipe.pooling.together(surprises);
         self.persistent = PERSISTENCE * self.persistent + (1.0 - PERSISTENCE) * together;
-        judgement.surprise = together.hypot(PERSISTENT * self.persistent);
-        judgement.told = self.events.told(judgement.surprise);
+        judgement.surprise = together.hypot(recipe.persistence * self.persistent);
+        judgement.told = self.events.told(judgement.surprise, recipe);
         let most = surprises.iter().zip(STATISTICS).max_by(|a, b| a.0.total_cmp(b.0));
         judgement.led_by = most.map_or(Statistic::Residual, |(_, statistic)| statistic);
         Some(judgement)
@@ -206,30 +215,32 @@ impl Gauge {
 
     /// The distance from what was expected, the season's part of that, and whether it is used: only while it predicts
     /// better. Then the level and the season learn.
-    fn expect(&mut self, time: f64, value: f64) -> (f64, f64, bool) {
+    #[inline]
+    fn expect(&mut self, recipe: &Recipe, time: f64, value: f64) -> (f64, f64, bool) {
         let place = Place::of(time);
         let season = self.season.expected(place);
         let flat = value - self.level;
         let seasonal = flat - season;
-        let rate = self.rate(rate::ERROR);
+        let rate = self.rate(recipe.paced(rate::ERROR));
         self.error_seasonal += rate * (seasonal.abs() - self.error_seasonal);
         self.error_flat += rate * (flat.abs() - self.error_flat);
-        let used = self.error_seasonal < self.error_flat;
+        let used = recipe.season && self.error_seasonal < self.error_flat;
         self.season.learn(place, flat);
-        let part = if self.samples > SEASON_FROM { season } else { 0.0 };
-        self.level += self.rate(rate::LEVEL) * (value - part - self.level);
+        let part = if recipe.season && self.samples > SEASON_FROM { season } else { 0.0 };
+        self.level += self.rate(recipe.paced(rate::LEVEL)) * (value - part - self.level);
         (if used { seasonal } else { flat }, season, used)
     }
 
-    fn statistics(&mut self, value: f64, residual: f64) -> [f64; 4] {
-        self.residual += self.rate(rate::RESIDUAL) * (residual - self.residual);
-        self.fast += self.rate(rate::FAST) * (value - self.fast);
+    #[inline]
+    fn statistics(&mut self, recipe: &Recipe, value: f64, residual: f64) -> [f64; 4] {
+        self.residual += self.rate(recipe.paced(rate::RESIDUAL)) * (residual - self.residual);
+        self.fast += self.rate(recipe.paced(rate::FAST)) * (value - self.fast);
         let shift = self.fast - self.slow;
-        self.slow += self.rate(rate::SLOW) * (value - self.slow);
+        self.slow += self.rate(recipe.paced(rate::SLOW)) * (value - self.slow);
         let mut roughness = 0.0;
         if self.samples > 0 {
             let jump = (value - self.last).abs();
-            let rate = |least: f64| least.max(1.0 / f64::from(self.samples));
+            let rate = |least: f64| recipe.paced(least).max(1.0 / f64::from(self.samples));
             self.rough_fast += rate(rate::ROUGH_FAST) * (jump - self.rough_fast);
             self.rough_slow += rate(rate::ROUGH_SLOW) * (jump - self.rough_slow);
             let ratio = (self.rough_fast + 0.01 * self.rough_slow) / (1.01 * self.rough_slow);
@@ -241,14 +252,18 @@ impl Gauge {
     }
 
     /// How surprising each statistic is; `None` while warming up.
-    fn surprise(&mut self, statistics: [f64; 4]) -> Option<[f64; 4]> {
+    #[inline]
+    fn surprise(&mut self, recipe: &Recipe, statistics: [f64; 4]) -> Option<[f64; 4]> {
         match &mut self.tails {
             Tails::Known(tails) => {
                 let samples = f64::from(self.samples);
-                let mut each = tails.iter_mut().zip(statistics);
-                Some(std::array::from_fn(|_| {
-                    each.next().map_or(0.0, |(tail, value)| tail.surprise(value, samples))
-                }))
+                let mut surprises = [0.0; 4];
+                for (k, tail) in tails.iter_mut().enumerate() {
+                    if recipe.statistics[k] {
+                        surprises[k] = tail.surprise(statistics[k], samples, recipe.tail);
+                    }
+                }
+                Some(surprises)
             }
             Tails::WarmingUp(tops) => {
                 for (top, value) in tops.iter_mut().zip(statistics) {
