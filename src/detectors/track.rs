@@ -5,10 +5,10 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::severity::{score, severity};
 use super::{CALM, Changes, JudgedSeries, words};
 use crate::model::anomaly::{Anomaly, State};
 use crate::model::expectation::Expectation;
-use crate::model::finding::Severity;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
 use crate::model::signal::Signal;
@@ -18,9 +18,6 @@ const UNSEEN: SignedDuration = SignedDuration::from_hours(1);
 
 /// A new extreme is told when it is so many times as far off as the one that was told last.
 const FURTHER: f64 = 2.0;
-
-/// From here on p-values say how sure it is, whatever the threshold.
-const EVIDENT: f64 = 1e-8;
 
 /// What is known of a series that was rare of late.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -117,39 +114,6 @@ impl Track {
         };
         closed.explanation.push_str(&words::closed(why, since.unwrap_or(now)));
         Some(anomaly)
-    }
-}
-
-/// How unusual, in [0, 1): e / (e + 8) for e = −log₁₀ p. One in 10⁸ is a half.
-pub(super) fn score(p_value: f64) -> f64 {
-    let evidence = -p_value.max(f64::MIN_POSITIVE).log10();
-    (evidence / (evidence + 8.0)).clamp(0.0, 1.0)
-}
-
-/// Of what runs out, from the time that is left. Else from the size of the effect (distance in half bands) and the
-/// evidence (how far below the threshold), both: a tiny certain change is no alarm, nor is a large one that a few
-/// samples suggest.
-fn severity(expectation: &Expectation, threshold: f64) -> Severity {
-    if let Some(left) = expectation.runs_out {
-        return match left.as_hours() {
-            0 => Severity::Critical,
-            1..=11 => Severity::Warning,
-            _ => Severity::Info,
-        };
-    }
-    let side = if expectation.observed >= expectation.expected {
-        expectation.upper - expectation.expected
-    } else {
-        expectation.expected - expectation.lower
-    };
-    let effect = (expectation.observed - expectation.expected).abs() / side.max(1e-9);
-    let evidence = threshold.min(EVIDENT) / expectation.p_value.max(f64::MIN_POSITIVE);
-    if effect >= 5.0 && evidence >= 1e6 {
-        Severity::Critical
-    } else if effect >= 2.0 && evidence >= 1e2 {
-        Severity::Warning
-    } else {
-        Severity::Info
     }
 }
 
