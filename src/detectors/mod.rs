@@ -1,8 +1,9 @@
 //! Expectation → anomaly. Is it rare enough to be told, since when, how bad, and is it over?
 //!
 //! A series opens an anomaly when it is rarer than the threshold on two of three ticks in a row. The threshold follows
-//! from the accepted number of false anomalies a day ([`threshold`]). An anomaly closes when its series has been no rarer
-//! than [`CALM`] for `close_after`; one that opens again soon is the same. Severity only rises.
+//! from the accepted number of false anomalies a day ([`threshold`]). After the first of them it is suspected, and nobody
+//! is told. An anomaly closes when its series has been no rarer than [`CALM`] for `close_after`; one that opens again
+//! soon is the same. Severity only rises.
 
 mod calibration;
 mod severity;
@@ -20,18 +21,21 @@ use crate::model::anomaly::Anomaly;
 use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
-use crate::model::report::{AnomalyLabels, NOMINAL, Rarities};
+use crate::model::report::{AnomalyLabels, NOMINAL, Rarities, Suspected};
 use crate::model::signal::Signal;
 
 use calibration::Calibration;
 use threshold::{TESTS_PER_DAY, Threshold};
-use track::Track;
+use track::{Tick, Track};
 
 /// A series no rarer than this is back to normal.
 const CALM: f64 = 1e-3;
 
 /// What opens again within this time after it closed is the same.
 const AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Suspected series that are shown, the rarest first.
+const SUSPECTS: usize = 100;
 
 /// Totals of openings that are kept; beyond it the one that opened the longest ago goes.
 const TOTALS: usize = 5_000;
@@ -98,6 +102,7 @@ impl Detectors {
     pub fn step(&mut self, judged: Vec<JudgedSeries>, bounds: Bounds, now: Time) -> Changes {
         let threshold = self.threshold.of(bounds.false_per_day, bounds.tests());
         self.rare = threshold;
+        let tick = Tick { now, threshold, close_after: bounds.close_after };
         let mut changes = Changes::default();
         self.bands.clear();
         self.scores.clear();
@@ -108,10 +113,10 @@ impl Detectors {
         self.tracks.values_mut().for_each(Track::next_tick);
         let surprised = judged.iter().filter(|(.., e)| e.mature && e.p_value < CALM);
         let surprised = surprised.map(|(key, _, e)| (key, e.p_value));
-        self.threshold.take(self.tracks.values().any(|t| t.anomaly().is_some()), surprised, now);
+        self.threshold.take(self.tracks.values().any(|t| t.open().is_some()), surprised, now);
         for judged in judged {
             let (key, _, expectation) = &judged;
-            let rare = expectation.mature && expectation.p_value <= threshold;
+            let rare = tick.is_rare(expectation);
             let is_told = self.tracks.contains_key(key);
             for (place, nominal) in NOMINAL.into_iter().enumerate() {
                 let rare = u64::from(expectation.mature && expectation.p_value <= nominal);
@@ -121,7 +126,7 @@ impl Detectors {
             if rare || is_told {
                 let track = self.tracks.entry(key.clone()).or_default();
                 let before = || lately(&self.closed, key, now);
-                track.see(&judged, threshold, now, before, &mut changes);
+                track.see(&judged, tick, before, &mut changes);
             }
             let open = self.is_open(key);
             if open || expectation.p_value <= CALM {
@@ -134,7 +139,7 @@ impl Detectors {
         }
         self.calibration.take(&untold, now);
         for track in self.tracks.values_mut() {
-            changes.closed.extend(track.close(bounds.close_after, now));
+            changes.closed.extend(track.close(tick));
         }
         self.tracks.retain(|_, track| track.is_of_interest());
         self.remember(&changes, bounds.keep_closed, now);
@@ -161,15 +166,25 @@ impl Detectors {
     /// Whether the series has an open anomaly.
     #[must_use]
     pub fn is_open(&self, key: &SeriesKey) -> bool {
-        self.tracks.get(key).is_some_and(|t| t.anomaly().is_some())
+        self.tracks.get(key).is_some_and(|t| t.open().is_some())
     }
 
     /// Open anomalies, newest first.
     #[must_use]
     pub fn open(&self) -> Vec<Arc<Anomaly>> {
-        let mut open: Vec<_> = self.tracks.values().filter_map(Track::anomaly).cloned().collect();
+        let mut open: Vec<_> = self.tracks.values().filter_map(Track::open).cloned().collect();
         open.sort_by(|a, b| b.opened_at.cmp(&a.opened_at).then_with(|| a.id.cmp(&b.id)));
         open
+    }
+
+    /// Series that were rare and are not confirmed to be so.
+    #[must_use]
+    pub fn suspected(&self) -> Suspected {
+        let mut rarest: Vec<_> = self.tracks.values().filter_map(Track::suspected).collect();
+        let series = rarest.len();
+        rarest.sort_by(|a, b| a.p_value.total_cmp(&b.p_value).then_with(|| a.id.cmp(&b.id)));
+        rarest.truncate(SUSPECTS);
+        Suspected { series, rarest: rarest.into_iter().cloned().collect() }
     }
 
     /// Closed anomalies that are still kept, newest first.

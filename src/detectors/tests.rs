@@ -1,5 +1,7 @@
 //! Does an anomaly open, grow and close when it should, under one id?
 
+mod phases;
+
 use super::*;
 use crate::labels;
 use crate::model::anomaly::State;

@@ -7,17 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use super::severity::{score, severity};
 use super::{CALM, Changes, JudgedSeries, words};
-use crate::model::anomaly::{Anomaly, State};
+use crate::model::anomaly::{Anomaly, Phase, State};
 use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
-use crate::model::signal::Signal;
 
 /// An anomaly whose series has not been seen for so long closes: its object is gone, or nobody can look any more.
 const UNSEEN: SignedDuration = SignedDuration::from_hours(1);
 
 /// A new extreme is told when it is so many times as far off as the one that was told last.
 const FURTHER: f64 = 2.0;
+
+/// An anomaly recovers once its series has been calm for this part of the time after which it closes: a single calm
+/// tick is none.
+const RECOVERING: i32 = 5;
 
 /// What is known of a series that was rare of late.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,97 +37,165 @@ pub(super) struct Track {
     history: SignedDuration,
     /// Whether what is unusual has become what is usual: the past was begun anew.
     adopted: bool,
-    open: Option<Arc<Anomaly>>,
+    /// Whether the anomaly has become worse since it opened.
+    escalated: bool,
+    /// What is suspected or open.
+    anomaly: Option<Arc<Anomaly>>,
+}
+
+/// What is the same for all series at a tick.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tick {
+    pub(super) now: Time,
+    /// The p-value at or below which a series is rare.
+    pub(super) threshold: f64,
+    /// For how long a series must be calm before its anomaly closes.
+    pub(super) close_after: SignedDuration,
+}
+
+impl Tick {
+    pub(super) fn is_rare(&self, expectation: &Expectation) -> bool {
+        expectation.mature && expectation.p_value <= self.threshold
+    }
+
+    /// How long it has been since.
+    fn lasts(&self, since: Option<Time>) -> SignedDuration {
+        since.map_or(SignedDuration::ZERO, |since| self.now.duration_since(since))
+    }
 }
 
 impl Track {
+    /// Begins a tick. What was rare once and not again is suspected no more.
     pub(super) fn next_tick(&mut self) {
         self.rare = self.rare << 1 & 0b111;
+        if self.rare == 0 && self.suspected().is_some() {
+            self.anomaly = None;
+        }
     }
 
-    pub(super) fn anomaly(&self) -> Option<&Arc<Anomaly>> {
-        self.open.as_ref()
+    /// The open anomaly.
+    pub(super) fn open(&self) -> Option<&Arc<Anomaly>> {
+        self.anomaly.as_ref().filter(|a| a.state == State::Open)
+    }
+
+    /// What may turn out to be an anomaly.
+    pub(super) fn suspected(&self) -> Option<&Arc<Anomaly>> {
+        self.anomaly.as_ref().filter(|a| a.state == State::Suspected)
     }
 
     /// Whether there is anything to remember.
     pub(super) fn is_of_interest(&self) -> bool {
-        self.open.is_some() || self.rare != 0
+        self.open().is_some() || self.rare != 0
     }
 
     /// Takes in what is expected of the series at this tick. `before` is its anomaly that closed lately.
     pub(super) fn see(
         &mut self,
-        (key, signal, expectation): &JudgedSeries,
-        threshold: f64,
-        now: Time,
+        judged: &JudgedSeries,
+        tick: Tick,
         before: impl FnOnce() -> Option<Arc<Anomaly>>,
         changes: &mut Changes,
     ) {
-        self.seen_at = Some(now);
-        let rare = expectation.mature && expectation.p_value <= threshold;
+        let (_, _, expectation) = judged;
+        self.seen_at = Some(tick.now);
+        let rare = tick.is_rare(expectation);
         if rare {
             if self.rare == 0 {
-                self.rare_since = Some(now);
+                self.rare_since = Some(tick.now);
             }
             self.rare |= 1;
         }
         if expectation.p_value <= CALM {
             self.calm_since = None;
         } else {
-            self.calm_since.get_or_insert(now);
+            self.calm_since.get_or_insert(tick.now);
         }
-        let Some(anomaly) = &mut self.open else {
-            if self.rare.count_ones() >= 2 {
-                let since = self.rare_since.unwrap_or(now);
-                let anomaly = anomaly(key, signal, expectation, threshold, since, now);
-                let anomaly = Arc::new(match before() {
-                    Some(before) => again(&before, anomaly),
-                    None => anomaly,
-                });
-                (self.calm_since, self.adopted) = (None, false);
-                self.history = expectation.history;
-                self.open = Some(Arc::clone(&anomaly));
-                changes.opened.push(anomaly);
-            }
-            return;
-        };
-        self.adopted |= expectation.history < self.history;
-        if rare && grow(anomaly, key, signal, expectation, threshold, now) {
-            changes.updated.push(Arc::clone(anomaly));
+        if self.open().is_some() {
+            changes.updated.extend(self.go_on(judged, rare, tick));
+        } else if self.rare.count_ones() >= 2 {
+            changes.opened.push(self.begin(judged, tick, before()));
+        } else if rare {
+            self.suspect(judged, tick, before());
         }
     }
 
+    /// Rare for the first time of late.
+    fn suspect(&mut self, judged: &JudgedSeries, tick: Tick, before: Option<Arc<Anomaly>>) {
+        let mut suspected = anomaly(judged, tick, tick.now);
+        suspected.times = 0;
+        if let Some(before) = before {
+            let Anomaly { id, times, opened_at, .. } = &*before;
+            (suspected.id, suspected.times, suspected.opened_at) = (id.clone(), *times, *opened_at);
+        }
+        suspected.enter(Phase::Suspected, tick.now);
+        self.anomaly = Some(Arc::new(suspected));
+    }
+
+    /// Rare again: it is told.
+    fn begin(
+        &mut self,
+        judged: &JudgedSeries,
+        tick: Tick,
+        before: Option<Arc<Anomaly>>,
+    ) -> Arc<Anomaly> {
+        let (_, _, expectation) = judged;
+        let now = anomaly(judged, tick, self.rare_since.unwrap_or(tick.now));
+        let anomaly = Arc::new(match before {
+            Some(before) => again(&before, now),
+            None => now,
+        });
+        (self.calm_since, self.adopted, self.escalated) = (None, false, false);
+        self.history = expectation.history;
+        self.anomaly = Some(Arc::clone(&anomaly));
+        anomaly
+    }
+
+    /// A further tick of an open anomaly; gives it where that is worth telling.
+    fn go_on(&mut self, judged: &JudgedSeries, rare: bool, tick: Tick) -> Option<Arc<Anomaly>> {
+        let (_, _, expectation) = judged;
+        let calm = self.calm_since.is_some();
+        let settled = tick.lasts(self.calm_since) >= tick.close_after / RECOVERING;
+        self.adopted |= expectation.history < self.history;
+        let open = self.anomaly.as_mut()?;
+        let grown = rare && grow(open, judged, tick);
+        self.escalated |= grown;
+        let phase = match (calm, self.escalated) {
+            (true, _) if settled => Phase::Recovering,
+            (true, _) => open.phase,
+            (false, true) => Phase::Escalated,
+            (false, false) => Phase::Open,
+        };
+        if phase != open.phase {
+            Arc::make_mut(open).enter(phase, tick.now);
+        }
+        grown.then(|| Arc::clone(open))
+    }
+
     /// Closes the anomaly when its series has been calm or unseen for long enough.
-    pub(super) fn close(&mut self, after: SignedDuration, now: Time) -> Option<Arc<Anomaly>> {
-        let lasts =
-            |since: Option<Time>| since.map_or(SignedDuration::ZERO, |s| now.duration_since(s));
-        self.open.as_ref()?;
-        let seen = self.seen_at == Some(now);
-        let calm = seen && self.calm_since.is_some() && lasts(self.calm_since) >= after;
-        if !calm && lasts(self.seen_at) < UNSEEN.max(after) {
+    pub(super) fn close(&mut self, tick: Tick) -> Option<Arc<Anomaly>> {
+        self.open()?;
+        let seen = self.seen_at == Some(tick.now);
+        let lasts = tick.lasts(self.calm_since) >= tick.close_after;
+        let calm = seen && self.calm_since.is_some() && lasts;
+        if !calm && tick.lasts(self.seen_at) < UNSEEN.max(tick.close_after) {
             return None;
         }
-        let mut anomaly = self.open.take()?;
+        let mut anomaly = self.anomaly.take()?;
         let closed = Arc::make_mut(&mut anomaly);
-        (closed.state, closed.closed_at) = (State::Closed, Some(now));
+        closed.enter(Phase::Closed, tick.now);
+        closed.closed_at = Some(tick.now);
         let (why, since) = match (calm, self.adopted) {
             (true, false) => ("back in its band", self.calm_since),
             (true, true) => ("the new normal", self.calm_since),
             (false, _) => ("not seen", self.seen_at),
         };
-        closed.explanation.push_str(&words::closed(why, since.unwrap_or(now)));
+        closed.explanation.push_str(&words::closed(why, since.unwrap_or(tick.now)));
         Some(anomaly)
     }
 }
 
-fn anomaly(
-    key: &SeriesKey,
-    signal: &'static Signal,
-    expectation: &Expectation,
-    threshold: f64,
-    since: Time,
-    now: Time,
-) -> Anomaly {
+/// An anomaly that opens at this tick, of a series that left its band at `since`.
+fn anomaly((key, signal, expectation): &JudgedSeries, tick: Tick, since: Time) -> Anomaly {
     Anomaly {
         id: id(key, since),
         layer: signal.layer,
@@ -132,10 +203,12 @@ fn anomaly(
         labels: key.labels.clone(),
         subject: signal.subject(&key.labels),
         state: State::Open,
-        severity: severity(expectation, threshold),
+        phase: Phase::Open,
+        phase_since: tick.now,
+        severity: severity(expectation, tick.threshold),
         times: 1,
         opened_at: since,
-        updated_at: now,
+        updated_at: tick.now,
         closed_at: None,
         observed: expectation.observed,
         expected: expectation.expected,
@@ -162,25 +235,19 @@ fn again(before: &Anomaly, now: Anomaly) -> Anomaly {
 }
 
 /// Takes in a further rare tick. True when it is worth telling: a higher severity, or a markedly new extreme.
-fn grow(
-    open: &mut Arc<Anomaly>,
-    key: &SeriesKey,
-    signal: &'static Signal,
-    expectation: &Expectation,
-    threshold: f64,
-    now: Time,
-) -> bool {
-    let severity = severity(expectation, threshold).max(open.severity);
+fn grow(open: &mut Arc<Anomaly>, judged: &JudgedSeries, tick: Tick) -> bool {
+    let (_, _, expectation) = judged;
+    let severity = severity(expectation, tick.threshold).max(open.severity);
     let off = (expectation.observed - expectation.expected).abs();
     let told = severity > open.severity || off > FURTHER * (open.observed - open.expected).abs();
-    let (since, times) = (open.opened_at, open.times);
     let open = Arc::make_mut(open);
-    open.updated_at = now;
+    open.updated_at = tick.now;
     if told {
-        let grown = anomaly(key, signal, expectation, threshold, since, now);
-        *open = Anomaly { severity, times, ..grown };
+        let grown = anomaly(judged, tick, open.opened_at);
+        let (times, phase, phase_since) = (open.times, open.phase, open.phase_since);
+        *open = Anomaly { phase, phase_since, severity, times, ..grown };
         if times > 1 {
-            open.explanation.push_str(&words::again(times, since));
+            open.explanation.push_str(&words::again(times, open.opened_at));
         }
     }
     told
