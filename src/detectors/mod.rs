@@ -2,10 +2,11 @@
 //!
 //! A series opens an anomaly when it is rarer than the threshold on two of three ticks in a row. The threshold follows
 //! from the accepted number of false anomalies a day ([`threshold`]). After the first of them it is suspected, and nobody
-//! is told. An anomaly closes when its series has been no rarer than [`CALM`] for `close_after`; one that opens again
-//! soon is the same. Severity only rises.
+//! is told. An anomaly closes when its series has been no rarer than [`CALM`] for `close_after`, longer where it flaps
+//! ([`flaps`]); one that opens again soon is the same. Severity only rises.
 
 mod calibration;
+mod flaps;
 mod severity;
 mod threshold;
 mod track;
@@ -26,7 +27,7 @@ use crate::model::signal::Signal;
 
 use calibration::Calibration;
 use threshold::{TESTS_PER_DAY, Threshold};
-use track::{Tick, Track};
+use track::{Ended, Tick, Track};
 
 /// A series no rarer than this is back to normal.
 const CALM: f64 = 1e-3;
@@ -47,7 +48,7 @@ pub type JudgedSeries = (SeriesKey, &'static Signal, Expectation);
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detectors {
     tracks: BTreeMap<SeriesKey, Track>,
-    closed: Vec<Arc<Anomaly>>,
+    closed: Vec<Ended>,
     /// How many have opened, and when the last did.
     opened: BTreeMap<AnomalyLabels, (u64, Time)>,
     calibration: Calibration,
@@ -138,22 +139,22 @@ impl Detectors {
             }
         }
         self.calibration.take(&untold, now);
-        for track in self.tracks.values_mut() {
-            changes.closed.extend(track.close(tick));
-        }
+        let ended: Vec<_> =
+            self.tracks.values_mut().filter_map(|track| track.close(tick)).collect();
+        changes.closed.extend(ended.iter().map(|ended| Arc::clone(&ended.anomaly)));
         self.tracks.retain(|_, track| track.is_of_interest());
-        self.remember(&changes, bounds.keep_closed, now);
+        self.remember(&changes.opened, ended, bounds.keep_closed, now);
         changes
     }
 
-    fn remember(&mut self, changes: &Changes, keep: usize, now: Time) {
-        let again = |old: &Arc<Anomaly>| changes.opened.iter().any(|new| new.id == old.id);
+    fn remember(&mut self, opened: &[Arc<Anomaly>], ended: Vec<Ended>, keep: usize, now: Time) {
+        let again = |old: &Ended| opened.iter().any(|new| new.id == old.anomaly.id);
         self.closed.retain(|closed| !again(closed));
-        for anomaly in changes.opened.iter().filter(|a| a.times == 1) {
+        for anomaly in opened.iter().filter(|a| a.times == 1) {
             let (count, last) = self.opened.entry(labels(anomaly)).or_insert((0, now));
             (*count, *last) = (*count + 1, now);
         }
-        self.closed.extend(changes.closed.iter().cloned());
+        self.closed.extend(ended);
         let excess = self.closed.len().saturating_sub(keep);
         self.closed.drain(..excess);
         while self.opened.len() > TOTALS {
@@ -189,7 +190,7 @@ impl Detectors {
 
     /// Closed anomalies that are still kept, newest first.
     pub fn recently_closed(&self) -> impl Iterator<Item = Arc<Anomaly>> {
-        self.closed.iter().rev().cloned()
+        self.closed.iter().rev().map(|ended| Arc::clone(&ended.anomaly))
     }
 
     /// How many anomalies have opened, by what they were about.
@@ -230,9 +231,11 @@ impl Detectors {
 }
 
 /// The anomaly of a series that closed no longer ago than [`AGAIN`].
-fn lately(closed: &[Arc<Anomaly>], key: &SeriesKey, now: Time) -> Option<Arc<Anomaly>> {
-    let recent = |a: &&Arc<Anomaly>| a.closed_at.is_some_and(|at| now.duration_since(at) <= AGAIN);
-    let same = |a: &&Arc<Anomaly>| a.signal == key.signal && a.labels == key.labels;
+fn lately(closed: &[Ended], key: &SeriesKey, now: Time) -> Option<Ended> {
+    let recent =
+        |ended: &&Ended| ended.anomaly.closed_at.is_some_and(|at| now.duration_since(at) <= AGAIN);
+    let same =
+        |ended: &&Ended| ended.anomaly.signal == key.signal && ended.anomaly.labels == key.labels;
     closed.iter().rev().take_while(recent).find(same).cloned()
 }
 

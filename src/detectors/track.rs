@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
+use super::flaps::Flaps;
 use super::severity::{score, severity};
 use super::{CALM, Changes, JudgedSeries, words};
 use crate::model::anomaly::{Anomaly, Phase, State};
@@ -39,8 +40,16 @@ pub(super) struct Track {
     adopted: bool,
     /// Whether the anomaly has become worse since it opened.
     escalated: bool,
+    flaps: Flaps,
     /// What is suspected or open.
     anomaly: Option<Arc<Anomaly>>,
+}
+
+/// An anomaly that is over, and what matters should it open again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ended {
+    pub(super) anomaly: Arc<Anomaly>,
+    flaps: Flaps,
 }
 
 /// What is the same for all series at a tick.
@@ -49,7 +58,7 @@ pub(super) struct Tick {
     pub(super) now: Time,
     /// The p-value at or below which a series is rare.
     pub(super) threshold: f64,
-    /// For how long a series must be calm before its anomaly closes.
+    /// For how long a series must be calm before its anomaly closes, unless it flaps.
     pub(super) close_after: SignedDuration,
 }
 
@@ -93,7 +102,7 @@ impl Track {
         &mut self,
         judged: &JudgedSeries,
         tick: Tick,
-        before: impl FnOnce() -> Option<Arc<Anomaly>>,
+        before: impl FnOnce() -> Option<Ended>,
         changes: &mut Changes,
     ) {
         let (_, _, expectation) = judged;
@@ -120,11 +129,11 @@ impl Track {
     }
 
     /// Rare for the first time of late.
-    fn suspect(&mut self, judged: &JudgedSeries, tick: Tick, before: Option<Arc<Anomaly>>) {
+    fn suspect(&mut self, judged: &JudgedSeries, tick: Tick, before: Option<Ended>) {
         let mut suspected = anomaly(judged, tick, tick.now);
         suspected.times = 0;
         if let Some(before) = before {
-            let Anomaly { id, times, opened_at, .. } = &*before;
+            let Anomaly { id, times, opened_at, .. } = &*before.anomaly;
             (suspected.id, suspected.times, suspected.opened_at) = (id.clone(), *times, *opened_at);
         }
         suspected.enter(Phase::Suspected, tick.now);
@@ -132,18 +141,15 @@ impl Track {
     }
 
     /// Rare again: it is told.
-    fn begin(
-        &mut self,
-        judged: &JudgedSeries,
-        tick: Tick,
-        before: Option<Arc<Anomaly>>,
-    ) -> Arc<Anomaly> {
+    fn begin(&mut self, judged: &JudgedSeries, tick: Tick, before: Option<Ended>) -> Arc<Anomaly> {
         let (_, _, expectation) = judged;
-        let now = anomaly(judged, tick, self.rare_since.unwrap_or(tick.now));
-        let anomaly = Arc::new(match before {
-            Some(before) => again(&before, now),
-            None => now,
-        });
+        let mut anomaly = anomaly(judged, tick, self.rare_since.unwrap_or(tick.now));
+        self.flaps = before.as_ref().map(|before| before.flaps.clone()).unwrap_or_default();
+        self.flaps.open(tick.now);
+        if let Some(before) = before {
+            anomaly = again(&before.anomaly, anomaly, self.told_hold(tick));
+        }
+        let anomaly = Arc::new(anomaly);
         (self.calm_since, self.adopted, self.escalated) = (None, false, false);
         self.history = expectation.history;
         self.anomaly = Some(Arc::clone(&anomaly));
@@ -154,10 +160,16 @@ impl Track {
     fn go_on(&mut self, judged: &JudgedSeries, rare: bool, tick: Tick) -> Option<Arc<Anomaly>> {
         let (_, _, expectation) = judged;
         let calm = self.calm_since.is_some();
-        let settled = tick.lasts(self.calm_since) >= tick.close_after / RECOVERING;
+        let lasts = tick.lasts(self.calm_since);
+        let settled = lasts >= self.flaps.hold(tick.close_after) / RECOVERING;
+        self.flaps.calm(lasts, tick.close_after);
+        if rare {
+            self.flaps.rare(tick.now);
+        }
+        let hold = self.told_hold(tick);
         self.adopted |= expectation.history < self.history;
         let open = self.anomaly.as_mut()?;
-        let grown = rare && grow(open, judged, tick);
+        let grown = rare && grow(open, judged, tick, hold);
         self.escalated |= grown;
         let phase = match (calm, self.escalated) {
             (true, _) if settled => Phase::Recovering,
@@ -172,12 +184,13 @@ impl Track {
     }
 
     /// Closes the anomaly when its series has been calm or unseen for long enough.
-    pub(super) fn close(&mut self, tick: Tick) -> Option<Arc<Anomaly>> {
+    pub(super) fn close(&mut self, tick: Tick) -> Option<Ended> {
         self.open()?;
+        let after = self.flaps.hold(tick.close_after);
         let seen = self.seen_at == Some(tick.now);
-        let lasts = tick.lasts(self.calm_since) >= tick.close_after;
+        let lasts = tick.lasts(self.calm_since) >= after;
         let calm = seen && self.calm_since.is_some() && lasts;
-        if !calm && tick.lasts(self.seen_at) < UNSEEN.max(tick.close_after) {
+        if !calm && tick.lasts(self.seen_at) < UNSEEN.max(after) {
             return None;
         }
         let mut anomaly = self.anomaly.take()?;
@@ -190,7 +203,12 @@ impl Track {
             (false, _) => ("not seen", self.seen_at),
         };
         closed.explanation.push_str(&words::closed(why, since.unwrap_or(tick.now)));
-        Some(anomaly)
+        Some(Ended { anomaly, flaps: std::mem::take(&mut self.flaps) })
+    }
+
+    /// For how long the series must be calm, where that is longer than usual.
+    fn told_hold(&self, tick: Tick) -> Option<SignedDuration> {
+        self.flaps.is_flapping().then(|| self.flaps.hold(tick.close_after))
     }
 }
 
@@ -222,20 +240,25 @@ fn anomaly((key, signal, expectation): &JudgedSeries, tick: Tick, since: Time) -
 }
 
 /// What closed lately and is open again: the same, once more.
-fn again(before: &Anomaly, now: Anomaly) -> Anomaly {
+fn again(before: &Anomaly, now: Anomaly, hold: Option<SignedDuration>) -> Anomaly {
     let times = before.times.saturating_add(1);
     Anomaly {
         id: before.id.clone(),
         severity: now.severity.max(before.severity),
         times,
         opened_at: before.opened_at,
-        explanation: now.explanation + &words::again(times, before.opened_at),
+        explanation: now.explanation + &words::again(times, before.opened_at, hold),
         ..now
     }
 }
 
 /// Takes in a further rare tick. True when it is worth telling: a higher severity, or a markedly new extreme.
-fn grow(open: &mut Arc<Anomaly>, judged: &JudgedSeries, tick: Tick) -> bool {
+fn grow(
+    open: &mut Arc<Anomaly>,
+    judged: &JudgedSeries,
+    tick: Tick,
+    hold: Option<SignedDuration>,
+) -> bool {
     let (_, _, expectation) = judged;
     let severity = severity(expectation, tick.threshold).max(open.severity);
     let off = (expectation.observed - expectation.expected).abs();
@@ -247,7 +270,7 @@ fn grow(open: &mut Arc<Anomaly>, judged: &JudgedSeries, tick: Tick) -> bool {
         let (times, phase, phase_since) = (open.times, open.phase, open.phase_since);
         *open = Anomaly { phase, phase_since, severity, times, ..grown };
         if times > 1 {
-            open.explanation.push_str(&words::again(times, open.opened_at));
+            open.explanation.push_str(&words::again(times, open.opened_at, hold));
         }
     }
     told

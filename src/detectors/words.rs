@@ -82,9 +82,16 @@ pub(super) fn closed(why: &str, since: Time) -> String {
     format!("; {why} since {}", minute(since))
 }
 
-/// What is added when it has opened before.
-pub(super) fn again(times: u32, first: Time) -> String {
-    format!("; {times} times since {}", minute(first))
+/// What is added when it has opened before, and for how long it must be calm, where that is longer than usual.
+pub(super) fn again(times: u32, first: Time, hold: Option<SignedDuration>) -> String {
+    let since = minute(first);
+    match hold {
+        None => format!("; {times} times since {since}"),
+        Some(hold) => format!(
+            "; {times} times since {since}: flapping, it closes only after {} of calm",
+            duration(hold)
+        ),
+    }
 }
 
 /// The subject, and the labels that it does not tell.

@@ -68,6 +68,10 @@ fn phases(ticks: &str) -> String {
     phases
 }
 
+/// It opens three times, and is calm for a minute, a minute, and two.
+const FLAPS: &str = "rrcccccrrcccccrrccccccccc";
+const FLAPPED: &str = "soorrrxsoorrrxsooorrrrrrx";
+
 #[test]
 fn ticks_lead_from_phase_to_phase() {
     let cases = [
@@ -86,6 +90,7 @@ fn ticks_lead_from_phase_to_phase() {
         ("not seen is as it was", "rrccc...c", "soorrrrrx"),
         ("not seen for an hour is over", "rrg.g.g.", "sooox"),
         ("soon again", "rrcccccrrc", "soorrrxsoo"),
+        ("the third time it is held twice as long", FLAPS, FLAPPED),
         ("a restart changes nothing", "srsrscscsrsRs", "sooroe"),
     ];
     for (why, ticks, expected) in cases {
@@ -119,6 +124,44 @@ fn recovering_and_back_disturbs_nobody() {
         assert_eq!(life.changes, Changes::default(), "{what}");
     }
     assert_eq!(life.shown.as_ref().map(|a| a.phase_since), Some(at(13)));
+}
+
+#[test]
+fn what_flaps_is_held_open_and_says_so() {
+    let mut life = Life::new();
+    let mut opened = Vec::new();
+    let mut live = |ticks: &str| {
+        for what in ticks.chars() {
+            life.live(what);
+            opened.append(&mut life.changes.opened);
+        }
+        life.shown.clone()
+    };
+    live(FLAPS);
+    let fourth = live("rr").unwrap();
+    assert!(fourth.explanation.ends_with(": flapping, it closes only after 4m of calm"));
+    // It comes and goes on, each time for too short to close.
+    for _ in 0..5 {
+        let held = live("ccccccccccccccccrr").unwrap();
+        assert_eq!((&held.id, held.times, held.phase), (&fourth.id, 4, Phase::Open));
+    }
+    let worse = live("R").unwrap();
+    assert!(
+        worse.explanation.ends_with(
+            "4 times since 1970-01-01T00:00Z: flapping, it closes only after 4m of calm"
+        )
+    );
+    let closed = live("ccccccccccccccccc").unwrap();
+    assert_eq!(closed.phase, Phase::Closed);
+    let fifth = live("rr").unwrap();
+    assert!(
+        fifth.explanation.ends_with(
+            "5 times since 1970-01-01T00:00Z: flapping, it closes only after 8m of calm"
+        )
+    );
+    assert!(opened.iter().all(|a| a.id == fifth.id));
+    let told: Vec<bool> = opened.iter().map(|a| a.explanation.contains("flapping")).collect();
+    assert_eq!(told, [false, false, true, true, true]);
 }
 
 #[test]
