@@ -19,6 +19,7 @@ use kubestrata::baselines::gauge::Gauge;
 use kubestrata::baselines::{Baselines, Circumstances};
 use kubestrata::config::Settings;
 use kubestrata::layers;
+use kubestrata::model::disruption::Disruptions;
 use kubestrata::model::reading::{Labels, Reading};
 use kubestrata::model::report::Series;
 use kubestrata::model::signal::{Read, Signal};
@@ -149,6 +150,7 @@ fn measure(family: &str, signal: &Signal, names: &[Labels], shown: impl Fn(i64) 
         let shown = shown(tick);
         let now = |tick: i64| Timestamp::from_second(1_800_000_000 + tick * TICK).unwrap();
         let at = Circumstances {
+            disruptions: &Disruptions::default(),
             now: now(tick),
             watching_since: now(0),
             settled: true,

@@ -13,6 +13,7 @@ use jiff::{Timestamp, ToSpan};
 use kubestrata::baselines::{Baselines, Circumstances};
 use kubestrata::config::{Bands, BaselineSettings, Settings};
 use kubestrata::layers;
+use kubestrata::model::disruption::Disruptions;
 use kubestrata::model::expectation::Expectation;
 use kubestrata::model::reading::{Labels, Reading};
 use kubestrata::model::report::Series;
@@ -56,6 +57,7 @@ fn expected(signal: &'static Signal, value: fn(u32) -> f64) -> Vec<(u32, Expecta
         let now = start + i64::from(minute).minutes();
         let reading = Reading { labels: labels.clone(), value: value(minute), population: None };
         let at = Circumstances {
+            disruptions: &Disruptions::default(),
             now,
             watching_since: start,
             settled: true,

@@ -5,10 +5,7 @@
 //! Beta(K + ½, N − K + ½), and k is beta-binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.4 and §3.7). The
 //! smallest p-value is multiplied by the number of bounds (Bonferroni).
 //!
-//! That sees a new tail, but of a few durations it can't say much. So their mean is compared too, on the scale of
-//! logarithms: durations are close to log-normal, and Student's t tells how far two means of so few differ (Gelman et
-//! al., §3.2). The variance is that of the past, with [`SPREAD`] as a guess that weighs as much as [`GUESSED`] durations:
-//! a past of a few that agree by chance is no certainty. H₀ is that they take up to a quarter longer ([`MATTERS`]). The
+//! That sees a new tail, but of a few durations it can't say much: so their means are compared too ([`Means`]), and the
 //! smaller of the two p-values is doubled.
 //!
 //! Things that begin together are slow together, so those of one slot of time count as [`TOGETHER`] at most.
@@ -20,7 +17,8 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::tails::{mixture_upper, student_upper};
+use super::means::Means;
+use super::tails::mixture_upper;
 use super::{Moment, TOLD};
 use crate::model::expectation::Expectation;
 use crate::model::tally::Histogram;
@@ -39,15 +37,6 @@ const HALF_LIFE: f64 = 3.0 * 86_400.0;
 
 /// Fewer durations than this are no past.
 const LEAST: f64 = 10.0;
-
-/// The standard deviation of logarithms to begin with: two thirds of the durations within a factor of 1.65.
-const SPREAD: f64 = 0.5;
-
-/// How many durations that guess weighs.
-const GUESSED: f64 = 8.0;
-
-/// A mean that is longer by less than this factor is nobody's concern, however sure it is.
-const MATTERS: f64 = 1.25;
 
 /// The durations of one series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -193,20 +182,23 @@ impl Durations {
             }
         }
         let tail = worst.0 * bounds.len() as f64;
-        let mean = slower(&late, &self.past, bounds);
-        let p_value = (2.0 * tail.min(mean)).min(1.0);
+        let means = Means::of(&late, &self.past, bounds);
+        let p_value = (2.0 * tail.min(means.p_value)).min(1.0);
         if p_value >= TOLD && !wanted {
             return None;
         }
         let history = self.stopped.unwrap_or(at.now) - self.since;
-        let expected = quantile(&self.past, bounds, 0.5);
+        let bound = bounds.get(worst.1).copied().unwrap_or(0.0);
+        let (observed, expected, baseline) = match tail <= means.p_value {
+            true => (
+                quantile(&late, bounds, 0.5).max(bound),
+                quantile(&self.past, bounds, 0.5),
+                "beta_binomial",
+            ),
+            false => (means.of_late, means.usual, "log_normal"),
+        };
         Some(Expectation {
-            observed: match tail <= mean {
-                true => {
-                    quantile(&late, bounds, 0.5).max(bounds.get(worst.1).copied().unwrap_or(0.0))
-                }
-                false => quantile(&late, bounds, 0.5),
-            },
+            observed,
             expected,
             lower: 0.0,
             upper: quantile(&self.past, bounds, 0.99).max(expected),
@@ -217,7 +209,7 @@ impl Durations {
             window: Some(SignedDuration::from_secs(LATE)),
             runs_out: None,
             mature: history >= at.warm_up && before >= LEAST,
-            baseline: if tail <= mean { "beta_binomial" } else { "log_normal" },
+            baseline,
         })
     }
 }
@@ -247,33 +239,6 @@ impl Before {
         let since = lasted.iter().map(|(ended, _)| *ended).min().unwrap_or(i64::MAX);
         Self { since, counts }
     }
-}
-
-/// How likely chance alone makes those of late so much slower on average, as counted by buckets.
-fn slower(late: &[f64], past: &[f64], bounds: &[f64]) -> f64 {
-    let middles = middles(bounds);
-    let mean = |counts: &[f64]| {
-        let n: f64 = counts.iter().sum();
-        let sum: f64 = counts.iter().zip(&middles).map(|(count, middle)| count * middle).sum();
-        (n, sum / n)
-    };
-    let ((n, of_late), (before, usual)) = (mean(late), mean(past));
-    let squares = past.iter().zip(&middles).map(|(count, middle)| count * (middle - usual).powi(2));
-    let freedom = GUESSED + before - 1.0;
-    let variance = (GUESSED * SPREAD * SPREAD + squares.sum::<f64>()) / (GUESSED + before);
-    let slower = of_late - usual - MATTERS.ln();
-    student_upper(slower / (variance * (1.0 / n + 1.0 / before)).sqrt(), freedom)
-}
-
-/// The logarithm of a typical duration of each bucket.
-fn middles(bounds: &[f64]) -> Vec<f64> {
-    let logs: Vec<f64> = bounds.iter().map(|bound| bound.max(f64::MIN_POSITIVE).ln()).collect();
-    let step = |at: usize| logs.get(at + 1).zip(logs.get(at)).map_or(1.0, |(b, a)| b - a);
-    let last = logs.len().saturating_sub(1);
-    let inner = logs.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
-    let first = logs.first().map(|log| log - step(0) / 2.0);
-    let above = logs.last().map(|log| log + step(last.saturating_sub(1)) / 2.0);
-    first.into_iter().chain(inner).chain(above).collect()
 }
 
 /// What each duration of a slot counts, so that all of them count as [`TOGETHER`] at most.
@@ -371,7 +336,7 @@ mod tests {
         }
         let last = last.unwrap();
         assert!(last.p_value < 1e-3, "{last:?}");
-        assert_eq!((last.observed, last.expected), (30.0, 5.0));
+        assert_eq!(last.expected, 5.0);
     }
 
     #[test]
@@ -419,20 +384,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn the_slower_the_less_likely(
-            past in proptest::collection::vec(0.0..50.0_f64, 5), n in 1..20_u32, bucket in 0..4_usize,
-        ) {
-            prop_assume!(past.iter().sum::<f64>() > 0.0);
-            let chance = |bucket: usize| {
-                let mut late = vec![0.0; 5];
-                late[bucket] = f64::from(n);
-                slower(&late, &past, &BOUNDS)
-            };
-            let (one, next) = (chance(bucket), chance(bucket + 1));
-            prop_assert!((0.0..=1.0).contains(&one) && next <= one, "{} {}", one, next);
-        }
-
         #[test]
         fn whatever_totals_come_numbers_are_finite(
             totals in proptest::collection::vec(proptest::collection::vec(any::<u64>(), 0..6), 1..40),

@@ -8,6 +8,7 @@ mod durations;
 pub mod gauge;
 mod growth;
 mod level;
+mod means;
 mod past;
 mod rate;
 mod season;

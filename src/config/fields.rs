@@ -253,7 +253,7 @@ pub static FIELDS: &[Field] = &[
     field!(
         "baseline.close_after",
         "a duration from 1m to 6h",
-        "How long a series must be back in its band before its anomaly closes.",
+        "How long a series must be back in its band before its anomaly closes; one that flaps up to eight times as long.",
         |s, v| duration(v, 60, 6 * 3600).map(|d| s.baseline.close_after = d),
         |s| format_duration(s.baseline.close_after)
     ),

@@ -113,7 +113,7 @@ pub struct BaselineSettings {
     pub warm_up: Duration,
     /// How far back the past reaches.
     pub window: Duration,
-    /// How long an anomaly's series must be back in its band before the anomaly closes.
+    /// How long an anomaly's series must be back in its band before the anomaly closes, unless it flaps.
     pub close_after: Duration,
     /// How many anomalies a day may be false.
     pub false_per_day: f64,

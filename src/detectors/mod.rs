@@ -1,11 +1,14 @@
 //! Expectation → anomaly. Is it rare enough to be told, since when, how bad, and is it over?
 //!
 //! A series opens an anomaly when it is rarer than the threshold on two of three ticks in a row. The threshold follows
-//! from the accepted number of false anomalies a day ([`threshold`]). An anomaly closes when its series has been no rarer
-//! than [`CALM`] for `close_after`; one that opens again soon is the same. Severity only rises.
+//! from the accepted number of false anomalies a day ([`threshold`]). After the first of them it is suspected, and nobody
+//! is told. An anomaly closes when its series has been no rarer than [`CALM`] for `close_after`, longer where it flaps
+//! ([`flaps`]); one that opens again soon is the same. Severity only rises.
 
 mod calibration;
+mod flaps;
 mod scale;
+mod severity;
 mod threshold;
 mod track;
 mod words;
@@ -20,19 +23,22 @@ use crate::model::anomaly::Anomaly;
 use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
-use crate::model::report::{AnomalyLabels, NOMINAL, Rarities};
+use crate::model::report::{AnomalyLabels, NOMINAL, Rarities, Suspected};
 use crate::model::signal::{FAMILIES, Signal};
 
 use calibration::Calibration;
 use scale::Scale;
 use threshold::{TESTS_PER_DAY, Threshold};
-use track::Track;
+use track::{Ended, Tick, Track};
 
 /// A series no rarer than this is back to normal.
 const CALM: f64 = 1e-3;
 
 /// What opens again within this time after it closed is the same.
 const AGAIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Suspected series that are shown, the rarest first.
+const SUSPECTS: usize = 100;
 
 /// Totals of openings that are kept; beyond it the one that opened the longest ago goes.
 const TOTALS: usize = 5_000;
@@ -44,7 +50,7 @@ pub type JudgedSeries = (SeriesKey, &'static Signal, Expectation);
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Detectors {
     tracks: BTreeMap<SeriesKey, Track>,
-    closed: Vec<Arc<Anomaly>>,
+    closed: Vec<Ended>,
     /// How many have opened, and when the last did.
     opened: BTreeMap<AnomalyLabels, (u64, Time)>,
     scale: Scale,
@@ -102,51 +108,43 @@ impl Detectors {
     pub fn step(&mut self, mut judged: Vec<JudgedSeries>, bounds: Bounds, now: Time) -> Changes {
         let threshold = self.threshold.of(bounds.false_per_day, bounds.tests_a_day());
         self.rare = threshold;
+        let tick = Tick { now, threshold, close_after: bounds.close_after };
         let mut changes = Changes::default();
         self.bands.clear();
         self.scores.clear();
-        self.rarities = Rarities { tests: bounds.tests.iter().sum(), ..Rarities::default() };
-        let mut untold = self.rarities;
         self.weigh(&mut judged, &bounds, now);
         self.tracks.values_mut().for_each(Track::next_tick);
         let surprised = judged.iter().filter(|(.., e)| e.mature && e.p_value < CALM);
         let surprised = surprised.map(|(key, _, e)| (key, e.p_value));
-        self.threshold.take(self.tracks.values().any(|t| t.anomaly().is_some()), surprised, now);
+        self.threshold.take(self.tracks.values().any(|t| t.open().is_some()), surprised, now);
         for judged in judged {
             let (key, _, expectation) = &judged;
-            let rare = expectation.mature && expectation.p_value <= threshold;
+            let rare = tick.is_rare(expectation);
             let is_told = self.tracks.contains_key(key);
-            untold.tests = untold.tests.saturating_sub(u64::from(is_told));
-            for (place, nominal) in NOMINAL.into_iter().enumerate() {
-                let rare = u64::from(expectation.mature && expectation.tail <= nominal);
-                self.rarities.at_most[place] += rare;
-                untold.at_most[place] += if is_told { 0 } else { rare };
-            }
             if rare || is_told {
                 let track = self.tracks.entry(key.clone()).or_default();
                 let before = || lately(&self.closed, key, now);
-                track.see(&judged, threshold, now, before, &mut changes);
+                track.see(&judged, tick, before, &mut changes);
             }
             let open = self.is_open(key);
             if open || expectation.p_value <= CALM {
-                self.scores.push((key.clone(), track::score(expectation.tail)));
+                self.scores.push((key.clone(), severity::score(expectation.tail)));
             }
             if open || bounds.all_bands || key.labels.is_empty() {
                 let (key, _, expectation) = judged;
                 self.bands.push((key, expectation));
             }
         }
-        self.calibration.take(&untold, now);
-        for track in self.tracks.values_mut() {
-            changes.closed.extend(track.close(bounds.close_after, now));
-        }
+        let ended: Vec<_> =
+            self.tracks.values_mut().filter_map(|track| track.close(tick)).collect();
+        changes.closed.extend(ended.iter().map(|ended| Arc::clone(&ended.anomaly)));
         self.tracks.retain(|_, track| track.is_of_interest());
-        self.remember(&changes, bounds.keep_closed, now);
+        self.remember(&changes.opened, ended, bounds.keep_closed, now);
         changes
     }
 
-    /// Says of each judgement how often something so rare comes, then learns of it unless something is told, or was within
-    /// the hour.
+    /// Says of each judgement how often something so rare comes. Unless something is told, or was within the hour, it is
+    /// counted how often something so rare did come, and learned.
     fn weigh(&mut self, judged: &mut [JudgedSeries], bounds: &Bounds, now: Time) {
         let family = |signal: &Signal| signal.profile.family();
         for (_, signal, expectation) in judged.iter_mut() {
@@ -155,21 +153,29 @@ impl Detectors {
                 None => expectation.p_value,
             };
         }
+        self.rarities = Rarities::default();
         if self.threshold.is_quiet(now) {
+            self.rarities.tests = bounds.tests.iter().sum();
+            for (.., expectation) in judged.iter().filter(|(.., e)| e.mature) {
+                for (count, nominal) in self.rarities.at_most.iter_mut().zip(NOMINAL) {
+                    *count += u64::from(expectation.tail <= nominal);
+                }
+            }
+            self.calibration.take(&self.rarities, now);
             let mature = judged.iter().filter(|(.., e)| e.mature);
             let rare = mature.filter_map(|(_, s, e)| Some((family(s)?, e.p_value)));
             self.scale.take((bounds.tests, bounds.ticks_per_day / 24.0), rare, now);
         }
     }
 
-    fn remember(&mut self, changes: &Changes, keep: usize, now: Time) {
-        let again = |old: &Arc<Anomaly>| changes.opened.iter().any(|new| new.id == old.id);
+    fn remember(&mut self, opened: &[Arc<Anomaly>], ended: Vec<Ended>, keep: usize, now: Time) {
+        let again = |old: &Ended| opened.iter().any(|new| new.id == old.anomaly.id);
         self.closed.retain(|closed| !again(closed));
-        for anomaly in changes.opened.iter().filter(|a| a.times == 1) {
+        for anomaly in opened.iter().filter(|a| a.times == 1) {
             let (count, last) = self.opened.entry(labels(anomaly)).or_insert((0, now));
             (*count, *last) = (*count + 1, now);
         }
-        self.closed.extend(changes.closed.iter().cloned());
+        self.closed.extend(ended);
         let excess = self.closed.len().saturating_sub(keep);
         self.closed.drain(..excess);
         while self.opened.len() > TOTALS {
@@ -182,20 +188,30 @@ impl Detectors {
     /// Whether the series has an open anomaly.
     #[must_use]
     pub fn is_open(&self, key: &SeriesKey) -> bool {
-        self.tracks.get(key).is_some_and(|t| t.anomaly().is_some())
+        self.tracks.get(key).is_some_and(|t| t.open().is_some())
     }
 
     /// Open anomalies, newest first.
     #[must_use]
     pub fn open(&self) -> Vec<Arc<Anomaly>> {
-        let mut open: Vec<_> = self.tracks.values().filter_map(Track::anomaly).cloned().collect();
+        let mut open: Vec<_> = self.tracks.values().filter_map(Track::open).cloned().collect();
         open.sort_by(|a, b| b.opened_at.cmp(&a.opened_at).then_with(|| a.id.cmp(&b.id)));
         open
     }
 
+    /// Series that were rare and are not confirmed to be so.
+    #[must_use]
+    pub fn suspected(&self) -> Suspected {
+        let mut rarest: Vec<_> = self.tracks.values().filter_map(Track::suspected).collect();
+        let series = rarest.len();
+        rarest.sort_by(|a, b| a.p_value.total_cmp(&b.p_value).then_with(|| a.id.cmp(&b.id)));
+        rarest.truncate(SUSPECTS);
+        Suspected { series, rarest: rarest.into_iter().cloned().collect() }
+    }
+
     /// Closed anomalies that are still kept, newest first.
     pub fn recently_closed(&self) -> impl Iterator<Item = Arc<Anomaly>> {
-        self.closed.iter().rev().cloned()
+        self.closed.iter().rev().map(|ended| Arc::clone(&ended.anomaly))
     }
 
     /// How many anomalies have opened, by what they were about.
@@ -228,7 +244,7 @@ impl Detectors {
         self.rare
     }
 
-    /// How often the judged series surprised at the last tick.
+    /// How often the judged series surprised at the last tick; none where something was told of late.
     #[must_use]
     pub const fn rarities(&self) -> Rarities {
         self.rarities
@@ -236,9 +252,11 @@ impl Detectors {
 }
 
 /// The anomaly of a series that closed no longer ago than [`AGAIN`].
-fn lately(closed: &[Arc<Anomaly>], key: &SeriesKey, now: Time) -> Option<Arc<Anomaly>> {
-    let recent = |a: &&Arc<Anomaly>| a.closed_at.is_some_and(|at| now.duration_since(at) <= AGAIN);
-    let same = |a: &&Arc<Anomaly>| a.signal == key.signal && a.labels == key.labels;
+fn lately(closed: &[Ended], key: &SeriesKey, now: Time) -> Option<Ended> {
+    let recent =
+        |ended: &&Ended| ended.anomaly.closed_at.is_some_and(|at| now.duration_since(at) <= AGAIN);
+    let same =
+        |ended: &&Ended| ended.anomaly.signal == key.signal && ended.anomaly.labels == key.labels;
     closed.iter().rev().take_while(recent).find(same).cloned()
 }
 
@@ -254,222 +272,4 @@ fn labels(anomaly: &Anomaly) -> AnomalyLabels {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::labels;
-    use crate::model::anomaly::State;
-    use crate::model::finding::Severity;
-    use crate::model::layer::Layer;
-    use crate::model::signal::{Profile, Read, Unit};
-
-    static SIGNAL: Signal = Signal {
-        block: "S0.0",
-        name: "compute_test_total",
-        layer: Layer::Compute,
-        help: "A test.",
-        unit: Unit::Count,
-        labels: &["namespace"],
-        reasons: &[],
-        bound: "1",
-        needs: &[],
-        uses: &[],
-        profile: Profile::Rate,
-        read: Read::Counter,
-    };
-
-    const BOUNDS: Bounds = Bounds {
-        series: 100,
-        tests: [100, 0, 100, 0],
-        ticks_per_day: 5760.0,
-        false_per_day: 1.0 / 7.0,
-        all_bands: false,
-        close_after: SignedDuration::from_secs(60),
-        keep_closed: 2,
-    };
-
-    fn at(tick: i64) -> Time {
-        Time::from_second(tick * 15).unwrap()
-    }
-
-    fn judged(p_value: f64, observed: f64, mature: bool) -> Vec<JudgedSeries> {
-        let key = SeriesKey { signal: SIGNAL.name.into(), labels: labels!["shop"] };
-        let expectation = Expectation {
-            observed,
-            expected: 1.0,
-            lower: 0.0,
-            upper: 3.0,
-            p_value,
-            tail: p_value,
-            samples: 100,
-            history: SignedDuration::from_hours(6),
-            window: Some(SignedDuration::from_mins(10)),
-            runs_out: None,
-            mature,
-            baseline: "gamma_poisson",
-        };
-        vec![(key, &SIGNAL, expectation)]
-    }
-
-    #[test]
-    fn two_rare_ticks_of_three_open_an_anomaly_and_calm_closes_it() {
-        let mut detectors = Detectors::default();
-        assert!(detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(0)).opened.is_empty());
-        assert!(detectors.step(vec![], BOUNDS, at(1)).opened.is_empty());
-        let opened = detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(2)).opened;
-        assert_eq!(opened.len(), 1);
-        assert_eq!(opened[0].opened_at, at(0), "since it first left its band");
-        assert_eq!(opened[0].detector, "gamma_poisson/2_of_3");
-        let mut calm = |tick| detectors.step(judged(0.5, 1.0, true), BOUNDS, at(tick)).closed;
-        let closed: Vec<_> = (3..9).map(&mut calm).collect();
-        assert_eq!(closed.iter().map(Vec::len).collect::<Vec<_>>(), [0, 0, 0, 0, 1, 0]);
-        let told = &closed[4][0];
-        assert_eq!((told.closed_at, told.state), (Some(at(7)), State::Closed));
-        assert!(told.explanation.ends_with("; back in its band since 1970-01-01T00:00Z"));
-        assert_eq!(detectors.recently_closed().count(), 1);
-        assert_eq!(detectors.opened_totals().len(), 1);
-        assert_eq!(detectors.tracks.len(), 0);
-    }
-
-    /// An anomaly that opened at tick 1.
-    fn open() -> Detectors {
-        let mut detectors = Detectors::default();
-        detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(0));
-        assert_eq!(detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(1)).opened.len(), 1);
-        detectors
-    }
-
-    #[test]
-    fn a_series_that_is_not_seen_is_not_calm_and_closes_in_the_end() {
-        let mut detectors = open();
-        for tick in 2..241 {
-            assert_eq!(detectors.step(vec![], BOUNDS, at(tick)), Changes::default(), "{tick}");
-        }
-        let closed = detectors.step(vec![], BOUNDS, at(241)).closed;
-        assert!(closed[0].explanation.ends_with("; not seen since 1970-01-01T00:00Z"));
-    }
-
-    #[test]
-    fn what_opens_again_soon_is_the_same() {
-        let mut detectors = open();
-        let first = Arc::clone(&detectors.open()[0]);
-        let mut next = 2;
-        let mut pass = |detectors: &mut Detectors, ticks, p_value| {
-            let mut all = Changes::default();
-            for _ in 0..ticks {
-                let changes = detectors.step(judged(p_value, 9.0, true), BOUNDS, at(next));
-                all.opened.extend(changes.opened);
-                all.closed.extend(changes.closed);
-                next += 1;
-            }
-            all
-        };
-        assert_eq!(pass(&mut detectors, 10, 0.5).closed.len(), 1);
-        let again = pass(&mut detectors, 2, 1e-12).opened;
-        assert_eq!((&*again[0].id, again[0].times), (&*first.id, 2));
-        assert_eq!(again[0].opened_at, first.opened_at);
-        assert!(again[0].explanation.ends_with("; 2 times since 1970-01-01T00:00Z"));
-        assert_eq!(detectors.recently_closed().count(), 0);
-        assert_eq!(detectors.opened_totals()[0].1, 1);
-        assert_eq!(pass(&mut detectors, 10, 0.5).closed[0].times, 2);
-        pass(&mut detectors, 241, 0.5);
-        let another = pass(&mut detectors, 2, 1e-12).opened;
-        assert_ne!(another[0].id, first.id);
-        assert_eq!(another[0].times, 1);
-    }
-
-    #[test]
-    fn what_is_neither_rare_nor_calm_keeps_an_anomaly_open() {
-        let mut detectors = open();
-        for tick in 2..100 {
-            assert_eq!(
-                detectors.step(judged(1e-4, 5.0, true), BOUNDS, at(tick)),
-                Changes::default()
-            );
-        }
-    }
-
-    #[test]
-    fn a_new_normal_is_told_as_such() {
-        let mut detectors = open();
-        let mut changes = Changes::default();
-        for tick in 2..7 {
-            let mut young = judged(0.5, 9.0, false);
-            young[0].2.history = SignedDuration::from_secs(tick * 15);
-            changes = detectors.step(young, BOUNDS, at(tick));
-        }
-        assert!(changes.closed[0].explanation.contains("; the new normal since"));
-    }
-
-    #[test]
-    fn one_rare_tick_or_a_young_series_opens_nothing() {
-        let mut detectors = Detectors::default();
-        for tick in 0..20 {
-            let rare = if tick % 5 == 0 { 1e-12 } else { 0.5 };
-            assert!(detectors.step(judged(rare, 9.0, true), BOUNDS, at(tick)).opened.is_empty());
-        }
-        for tick in 20..30 {
-            assert!(detectors.step(judged(1e-12, 9.0, false), BOUNDS, at(tick)).opened.is_empty());
-        }
-    }
-
-    #[test]
-    fn an_open_anomaly_is_told_again_only_when_it_grows() {
-        let mut detectors = Detectors::default();
-        detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(0));
-        let id = detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(1)).opened[0].id.clone();
-        for tick in 2..10 {
-            assert!(detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(tick)).updated.is_empty());
-        }
-        let updated = detectors.step(judged(1e-30, 40.0, true), BOUNDS, at(10)).updated;
-        assert_eq!(updated.len(), 1);
-        assert_eq!(updated[0].id, id);
-        assert_eq!(updated[0].severity, Severity::Critical);
-    }
-
-    #[test]
-    fn the_more_series_there_are_the_rarer_an_anomaly_must_be() {
-        let p = 1e-7;
-        for (series, opens) in [(1, true), (100_000, false)] {
-            let bounds = Bounds { series, ..BOUNDS };
-            let mut detectors = Detectors::default();
-            detectors.step(judged(p, 9.0, true), bounds, at(0));
-            let changes = detectors.step(judged(p, 9.0, true), bounds, at(1));
-            assert_eq!(!changes.opened.is_empty(), opens, "{series} series");
-        }
-    }
-
-    #[test]
-    fn scores_are_in_the_unit_interval_and_rise_with_rarity() {
-        let scores = [1.0, 1e-3, 1e-8, 1e-300, 0.0].map(track::score);
-        assert!(scores.windows(2).all(|w| w[0] < w[1]), "{scores:?}");
-        assert!(scores.iter().all(|s| (0.0..=1.0).contains(s)));
-        assert!((track::score(1e-8) - 0.5).abs() < 1e-12);
-    }
-
-    #[test]
-    fn an_anomaly_goes_on_under_its_id_after_a_restart() {
-        let detectors = open();
-        let saved = postcard::to_allocvec(&detectors).unwrap();
-        let mut restored: Detectors = postcard::from_bytes(&saved).unwrap();
-        assert_eq!(restored.open(), detectors.open());
-        assert!(restored.step(judged(1e-12, 9.0, true), BOUNDS, at(2)).opened.is_empty());
-        assert_eq!(restored.open()[0].id, detectors.open()[0].id);
-    }
-
-    #[test]
-    fn closed_anomalies_are_bounded() {
-        let mut detectors = Detectors::default();
-        for round in 0..5 {
-            for tick in [0, 1] {
-                detectors.step(judged(1e-12, 9.0, true), BOUNDS, at(round * 300 + tick));
-            }
-            for tick in 2..20 {
-                detectors.step(judged(0.9, 1.0, true), BOUNDS, at(round * 300 + tick));
-            }
-        }
-        assert_eq!(detectors.recently_closed().count(), 2);
-        let newest_first: Vec<Time> = detectors.recently_closed().map(|a| a.opened_at).collect();
-        assert_eq!(newest_first, [at(1200), at(900)]);
-        assert_eq!(detectors.opened_totals()[0].1, 5);
-    }
-}
+mod tests;

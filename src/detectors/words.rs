@@ -42,20 +42,22 @@ pub(super) fn explain(signal: &Signal, labels: &Labels, e: &Expectation, since: 
         );
     }
     if signal.profile.family() == Some(Family::Duration) {
+        let (signal, about) = (signal.name, about(signal, labels));
+        let (observed, expected) = (number(e.observed), number(e.expected));
         let late = duration(e.window.unwrap_or_default());
-        let observed = match e.baseline {
-            "log_normal" => {
-                format!("half took up to {} in the last {late}, not as", number(e.observed))
-            }
-            _ => format!("more took {} or longer in the last {late} than", number(e.observed)),
+        let seen = match e.baseline {
+            "log_normal" => format!(
+                "about {observed} each in the last {late} where {expected} was expected (99 % up to {})",
+                number(e.upper)
+            ),
+            _ => format!(
+                "more took {observed} or longer in the last {late} than before, when half took up to {expected} and 99 % \
+                 up to {}",
+                number(e.upper)
+            ),
         };
         return format!(
-            "{} of {}: {observed} before, when half took up to {} and 99 % up to {}, since {}; {} under the durations of \
-             the past {} ({} of them)",
-            signal.name,
-            about(signal, labels),
-            number(e.expected),
-            number(e.upper),
+            "{signal} of {about}: {seen}, since {}; {} under the durations of the past {} ({} of them)",
             minute(since),
             chance(e.p_value),
             duration(e.history),
@@ -88,9 +90,16 @@ pub(super) fn closed(why: &str, since: Time) -> String {
     format!("; {why} since {}", minute(since))
 }
 
-/// What is added when it has opened before.
-pub(super) fn again(times: u32, first: Time) -> String {
-    format!("; {times} times since {}", minute(first))
+/// What is added when it has opened before, and for how long it must be calm, where that is longer than usual.
+pub(super) fn again(times: u32, first: Time, hold: Option<SignedDuration>) -> String {
+    let since = minute(first);
+    match hold {
+        None => format!("; {times} times since {since}"),
+        Some(hold) => format!(
+            "; {times} times since {since}: flapping, it closes only after {} of calm",
+            duration(hold)
+        ),
+    }
 }
 
 /// The subject, and the labels that it does not tell.

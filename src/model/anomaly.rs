@@ -16,6 +16,52 @@ use super::text::Text;
 pub enum State {
     Open,
     Closed,
+    /// Rare, and not confirmed: shown only to who asks for it.
+    Suspected,
+}
+
+/// Where an anomaly stands between its first sight and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Its series was rare, which is not yet confirmed: nobody is told.
+    Suspected,
+    /// It is confirmed, and was told.
+    Open,
+    /// It has become worse since it opened: more severe, or twice as far off as was told before.
+    Escalated,
+    /// Its series has been calm of late, but not for long enough.
+    Recovering,
+    /// It is over.
+    Closed,
+}
+
+impl Phase {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 5] =
+        [Self::Suspected, Self::Open, Self::Escalated, Self::Recovering, Self::Closed];
+
+    /// The word used in labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Suspected => "suspected",
+            Self::Open => "open",
+            Self::Escalated => "escalated",
+            Self::Recovering => "recovering",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// What the state is in this phase.
+    #[must_use]
+    pub const fn state(self) -> State {
+        match self {
+            Self::Suspected => State::Suspected,
+            Self::Open | Self::Escalated | Self::Recovering => State::Open,
+            Self::Closed => State::Closed,
+        }
+    }
 }
 
 /// A series that left its expected band and stayed out of it.
@@ -33,9 +79,14 @@ pub struct Anomaly {
     pub subject: Subject,
     /// Whether it still holds.
     pub state: State,
+    /// Where it stands, finer than its state.
+    pub phase: Phase,
+    /// Since when it stands there.
+    pub phase_since: Time,
     /// The worst that it has been.
     pub severity: Severity,
-    /// How many times it has opened: more than once where it came back soon after it had closed.
+    /// How many times it has opened: more than once where it came back soon after it had closed; 0 while it is
+    /// suspected for the first time.
     pub times: u32,
     /// When the series left its band, the first time.
     pub opened_at: Time,
@@ -59,4 +110,13 @@ pub struct Anomaly {
     pub detector: Text,
     /// One sentence: observed, expected, band, since when, how rare, samples behind it.
     pub explanation: String,
+}
+
+impl Anomaly {
+    /// Goes into a phase, and the state that goes with it. One that it is in already goes on.
+    pub fn enter(&mut self, phase: Phase, now: Time) {
+        if phase != self.phase {
+            (self.state, self.phase, self.phase_since) = (phase.state(), phase, now);
+        }
+    }
 }

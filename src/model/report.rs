@@ -28,6 +28,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Open anomalies, and closed ones for a while, newest first.
     pub anomalies: Vec<Arc<Anomaly>>,
+    /// Series that may turn out to be anomalies.
+    pub suspected: Suspected,
     /// How many anomalies have opened so far, by the labels of `kubestrata_anomalies_total`.
     pub anomalies_opened: Vec<(AnomalyLabels, u64)>,
     /// Bands of the series that are shown: open anomalies and cluster-wide series.
@@ -42,6 +44,15 @@ pub struct Report {
     pub sources: Vec<(Kind, SourceStatus, usize)>,
     /// About kubestrata itself.
     pub myself: SelfReport,
+}
+
+/// Series that were rare and are not confirmed to be so: nobody is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Suspected {
+    /// How many there are.
+    pub series: usize,
+    /// Some of them, the rarest first.
+    pub rarest: Vec<Arc<Anomaly>>,
 }
 
 /// The labels of `kubestrata_anomalies_total`.

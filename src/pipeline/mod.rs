@@ -226,6 +226,7 @@ impl Pipeline {
             layers,
             findings,
             anomalies,
+            suspected: detectors.suspected(),
             anomalies_opened: detectors.opened_totals(),
             bands: detectors.bands(),
             scores: detectors.scores(),

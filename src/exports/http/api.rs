@@ -69,14 +69,17 @@ pub(super) async fn findings(State(shared): State<Shared>, Query(given): Paramet
 }
 
 pub(super) async fn anomalies(State(shared): State<Shared>, Query(given): Parameters) -> Answer {
-    let (mut layer, mut state) = (None, Some(anomaly::State::Open));
+    let (mut layer, mut states) = (None, &[anomaly::State::Open][..]);
     for (name, value) in &given {
         match (name.as_str(), value.as_str()) {
             ("layer", value) => layer = Some(layer_named(value)?),
-            ("state", "open") => state = Some(anomaly::State::Open),
-            ("state", "closed") => state = Some(anomaly::State::Closed),
-            ("state", "all") => state = None,
-            ("state", value) => return Err(expected("state", value, "open, closed or all")),
+            ("state", "open") => states = &[anomaly::State::Open],
+            ("state", "closed") => states = &[anomaly::State::Closed],
+            ("state", "suspected") => states = &[anomaly::State::Suspected],
+            ("state", "all") => states = &[anomaly::State::Open, anomaly::State::Closed],
+            ("state", value) => {
+                return Err(expected("state", value, "open, closed, all or suspected"));
+            }
             _ => return Err(unknown(name, "layer, state")),
         }
     }
@@ -84,7 +87,8 @@ pub(super) async fn anomalies(State(shared): State<Shared>, Query(given): Parame
     let chosen = report
         .anomalies
         .iter()
-        .filter(|a| layer.is_none_or(|l| l == a.layer) && state.is_none_or(|s| s == a.state));
+        .chain(&report.suspected.rarest)
+        .filter(|a| layer.is_none_or(|l| l == a.layer) && states.contains(&a.state));
     Ok(Json(chosen.map(|a| anomaly_json(&report, a)).collect()))
 }
 

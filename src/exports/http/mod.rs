@@ -180,21 +180,4 @@ impl Coding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_is_compressed_as_it_is_welcome() {
-        let cases = [
-            ("", Coding::Identity),
-            ("gzip", Coding::Gzip),
-            ("gzip, zstd", Coding::Zstd),
-            ("gzip;q=1.0, zstd;q=0.5", Coding::Gzip),
-            ("zstd;q=0, gzip;q=0", Coding::Identity),
-            ("identity, br", Coding::Identity),
-        ];
-        for (accepted, expected) in cases {
-            assert_eq!(Coding::choose(accepted), expected, "{accepted}");
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::model::anomaly::{Anomaly, State};
+use crate::model::anomaly::{Anomaly, Phase, State};
 use crate::model::finding::{Finding, Severity, short_age};
 use crate::model::report::{LayerReport, Report};
 use crate::model::source::Availability;
@@ -119,20 +119,32 @@ const SHOWN: usize = 25;
 
 fn anomalies(page: &mut String, report: &Report) {
     let mut open = open(report).peekable();
-    if open.peek().is_none() {
+    let suspected = report.suspected.series;
+    if open.peek().is_none() && suspected == 0 {
         return;
     }
     page.push_str("<section><h2>Unusual</h2><ul class=\"findings\">");
     for anomaly in open {
         let severity = anomaly.severity.name();
+        let phase = match anomaly.phase {
+            Phase::Open => String::new(),
+            phase => format!("<span class=\"phase\">{}</span> ", phase.name()),
+        };
         let _ = write!(
             page,
-            "<li class=\"{severity}\"><b>{severity}</b> <span class=\"age\">{}</span> {}</li>",
+            "<li class=\"{severity}\"><b>{severity}</b> <span class=\"age\">{}</span> {phase}{}</li>",
             short_age(report.at.as_second() - anomaly.opened_at.as_second()),
             escape(&anomaly.explanation),
         );
     }
-    page.push_str("</ul></section>");
+    page.push_str("</ul>");
+    if suspected > 0 {
+        let _ = write!(
+            page,
+            "<p class=\"quiet\"><a href=\"/api/v1/anomalies?state=suspected\">suspected: {suspected} series</a></p>",
+        );
+    }
+    page.push_str("</section>");
 }
 
 fn blindness(page: &mut String, report: &Report) {

@@ -53,6 +53,7 @@ pub(super) fn fill_gone(record: &mut impl LogRecord, gone: &Gone, report: &Repor
     record.add_attribute(format!("kubestrata.{what}.severity"), gone.severity.name());
     if gone.what == What::Anomaly {
         record.add_attribute("kubestrata.anomaly.state", "closed");
+        record.add_attribute("kubestrata.anomaly.phase", "closed");
     }
     let signal = report.signals.iter().find(|s| gone.signal == *s.signal.name);
     if let Some(signal) = signal {
@@ -91,6 +92,7 @@ fn anomaly(
     let texts = [
         ("kubestrata.anomaly.id", a.id.as_str()),
         ("kubestrata.anomaly.state", state),
+        ("kubestrata.anomaly.phase", a.phase.name()),
         ("kubestrata.anomaly.severity", a.severity.name()),
         ("kubestrata.anomaly.detector", a.detector.as_str()),
         ("kubestrata.anomaly.explanation", a.explanation.as_str()),

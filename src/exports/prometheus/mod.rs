@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::model::kind::Kind;
     use crate::model::layer::Layer;
-    use crate::model::report::SelfReport;
+    use crate::model::report::{SelfReport, Suspected};
     use crate::model::signal::Profile;
     use crate::model::tally::Histogram;
 
@@ -154,6 +154,7 @@ mod tests {
             signals: vec![SignalReport { signal: &DELAY, series }],
             findings: Vec::new(),
             anomalies: Vec::new(),
+            suspected: Suspected::default(),
             anomalies_opened: Vec::new(),
             bands: Vec::new(),
             scores: Vec::new(),

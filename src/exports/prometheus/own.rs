@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 
 use super::describe;
 use super::process::Process;
-use crate::model::anomaly::State;
+use crate::model::anomaly::{Phase, State};
 use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
 use crate::model::report::{NOMINAL, Report, Series};
@@ -147,6 +147,10 @@ pub static OWN_METRICS: &[OwnMetric] = &[
             ("namespace", &l.namespace), ("kind", &l.kind), ("name", &l.name),
         ], *n as f64);
     }),
+    own!(gauge "kubestrata_anomaly_series", Count, ["phase"],
+        "Series in each phase of an anomaly: suspected (rare, not yet confirmed), open, escalated (worse since it \
+         opened) or recovering (calm of late).",
+        phases),
     own!(gauge "kubestrata_anomaly_score_ratio", Ratio, ["signal", "…"],
     "How unusual a series is, from 0 to 1, comparable across series. Quiet series have none.",
     |c, out| for (key, score) in &c.report.scores {
@@ -264,6 +268,17 @@ fn findings(context: &Context<'_>, out: &mut Samples) {
     for ((layer, signal, severity), count) in counts {
         let labels = [("layer", layer.name()), ("signal", signal), ("severity", severity.name())];
         out.push(&labels, f64::from(count));
+    }
+}
+
+fn phases(context: &Context<'_>, out: &mut Samples) {
+    let report = context.report;
+    for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Closed) {
+        let series = match phase {
+            Phase::Suspected => report.suspected.series,
+            _ => report.anomalies.iter().filter(|a| a.phase == phase).count(),
+        };
+        out.push(&[("phase", phase.name())], series as f64);
     }
 }
 

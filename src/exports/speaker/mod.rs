@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::model::anomaly::{Anomaly, State};
+use crate::model::anomaly::{Anomaly, Phase, State};
 use crate::model::finding::{Finding, Severity};
 use crate::model::record::Time;
 use crate::model::report::{Notice, Report, Series};
@@ -102,7 +102,8 @@ impl Thing {
                 // It may be over already.
                 if a.state == State::Closed {
                     let a = Arc::make_mut(&mut a);
-                    (a.state, a.closed_at) = (State::Open, None);
+                    a.enter(Phase::Open, a.opened_at);
+                    a.closed_at = None;
                 }
                 Notice::AnomalyOpened(a)
             }

@@ -5,7 +5,7 @@ use crate::labels;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::Labels;
-use crate::model::report::{SelfReport, SignalReport};
+use crate::model::report::{SelfReport, SignalReport, Suspected};
 use crate::model::signal::{Profile, Read, Signal, Unit};
 use crate::model::source::Availability;
 use crate::model::subject::Subject;
@@ -53,6 +53,8 @@ fn anomaly(id: &str, series: &str) -> Anomaly {
         labels: Labels::new([series.into()]),
         subject: Subject::cluster(),
         state: State::Open,
+        phase: Phase::Open,
+        phase_since: at(0),
         severity: Severity::Warning,
         opened_at: at(0),
         updated_at: at(0),
@@ -69,7 +71,8 @@ fn anomaly(id: &str, series: &str) -> Anomaly {
 }
 
 fn closed(anomaly: Anomaly, second: i64) -> Notice {
-    let closed = Anomaly { state: State::Closed, closed_at: Some(at(second)), ..anomaly };
+    let mut closed = Anomaly { closed_at: Some(at(second)), ..anomaly };
+    closed.enter(Phase::Closed, at(second));
     Notice::AnomalyClosed(Arc::new(closed))
 }
 
@@ -82,6 +85,7 @@ fn report(second: i64, open: &[u64], ended: &[u64]) -> Report {
         signals: vec![SignalReport { signal: &SIGNAL, series }],
         findings: open.iter().map(|n| finding(*n)).collect(),
         anomalies: Vec::new(),
+        suspected: Suspected::default(),
         anomalies_opened: Vec::new(),
         bands: Vec::new(),
         scores: Vec::new(),

@@ -20,6 +20,7 @@ use crate::sim::surroundings::Conduct;
 /// What follows when one node has no network of some kind.
 const ONE_NODE: Follows = &[
     UNREADY,
+    STARTING,
     CRASHING,
     &[
         "compute_rollout_active",
