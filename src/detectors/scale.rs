@@ -4,8 +4,8 @@
 //! Of each family it is counted how many tests there were of late, and how many of them had a p-value at or below each
 //! half power of ten. A test is a series at a tick at which it was not quiet; tests at which something is told, or was
 //! within the hour, are left out. Where o of n tests were so rare, the tail is max(o, min(u, n p)) / n: with few tests p
-//! itself, with many what was seen. What was not seen may have come u times, ln 2 hours of one series, for a series that
-//! is off is off at all ticks of a window: that is the median of the rate of such hours where none came. Beyond the rarest
+//! itself, with many what was seen. What was not seen may have come u times, in ln 2 times ten minutes of one series, for a
+//! series that is off is off for a window: that is the median of the rate of such windows where none came. Beyond the rarest
 //! level it is taken to fall no faster than p^¾, for real tails are heavier than models'.
 //!
 //! It is wrong where series depend on each other: ten that are off together count as ten.
@@ -21,8 +21,8 @@ const LEVELS: usize = 14;
 /// Above this p-values are not looked at.
 const LOOKED_AT: f64 = 0.05;
 
-/// What was not seen may have come in so many hours of a series.
-const UNSEEN: f64 = std::f64::consts::LN_2;
+/// What was not seen may have come for so many hours of a series: ln 2 windows of ten minutes.
+const UNSEEN: f64 = std::f64::consts::LN_2 / 6.0;
 
 /// How slowly the tail may fall beyond the rarest level that was seen.
 const SLOPE: f64 = 0.75;
@@ -94,9 +94,10 @@ impl Tail {
             let most = count(0).max(LOOKED_AT * self.tests);
             return most + (count(0) - most) * share;
         }
+        let Some(rarest) = self.at_most.iter().rposition(|count| *count > 0.0) else { return 0.0 };
         let (place, share) = (position.floor() as usize, position.fract());
-        if place >= LEVELS - 1 {
-            return count(LEVELS - 1) * (p_value / level(LEVELS - 1)).powf(SLOPE);
+        if place >= rarest {
+            return count(rarest) * (p_value / level(rarest)).powf(SLOPE);
         }
         count(place) + (count(place + 1) - count(place)) * share
     }
@@ -136,7 +137,7 @@ mod tests {
         let promised = seen(1_000, |tick| if tick % 10 == 0 { vec![1e-4] } else { vec![] });
         assert!((promised.of(LEVEL, 1e-4) / 1e-4 - 1.0).abs() < 0.1);
         let seldom = seen(10_000, |_| vec![]);
-        assert!((1e-5..2e-5).contains(&seldom.of(LEVEL, 1e-2)));
+        assert!((2e-6..4e-6).contains(&seldom.of(LEVEL, 1e-2)));
         let often = seen(10_000, |tick| if tick % 100 == 0 { vec![1e-7] } else { vec![] });
         assert!((9e-6..2e-5).contains(&often.of(LEVEL, 1e-7)), "{}", often.of(LEVEL, 1e-7));
         assert!(often.of(LEVEL, 1e-12) > 1e-10, "its tail is heavier");
