@@ -81,6 +81,8 @@ struct Series {
 enum Seen<'a> {
     Value(f64, Option<u64>),
     Durations(&'a Histogram),
+    /// No duration has come.
+    Nothing,
 }
 
 /// The circumstances of a tick.
@@ -353,7 +355,7 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
             // Another version declared the signal otherwise: its past is of no use.
             *series = self.born(&series.labels, seen)?;
         }
-        self.judge(series, Some(seen))
+        self.judge(series, seen)
     }
 
     /// No series is no object in that state, and no further event; of other values it says nothing.
@@ -363,11 +365,7 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
         self.judge(series, seen)
     }
 
-    fn judge(
-        &self,
-        series: &mut Series,
-        seen: Option<Seen<'_>>,
-    ) -> Option<(SeriesKey, Expectation)> {
+    fn judge(&self, series: &mut Series, seen: Seen<'_>) -> Option<(SeriesKey, Expectation)> {
         let wanted = self.all || series.labels.is_empty();
         let (suspect, quiet) = (series.past.is_suspect(), series.past.is_quiet(seen));
         if quiet && !wanted {
@@ -390,7 +388,7 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
     fn step(
         &self,
         past: &mut Past,
-        seen: Option<Seen<'_>>,
+        seen: Seen<'_>,
         settled: bool,
         (open, wanted): (bool, bool),
     ) -> Option<Expectation> {
@@ -400,16 +398,16 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
             Some(Sample { value, population, bad, floor, wanted })
         };
         match (past, seen) {
-            (Past::Level(level), Some(Seen::Value(value, population))) => {
+            (Past::Level(level), Seen::Value(value, population)) => {
                 level.step(sample(value, population)?, at, settled, open)
             }
-            (Past::Filling(both), Some(Seen::Value(value, population))) => {
+            (Past::Filling(both), Seen::Value(value, population)) => {
                 let (level, growth) = &mut **both;
                 let level = level.step(sample(value, population)?, at, settled, open);
                 let growth = growth.step(value, at, open);
                 rarest(level, growth.map(|g| Expectation { mature: g.mature && settled, ..g }))
             }
-            (Past::Rate(rate), Some(Seen::Value(value, _))) => {
+            (Past::Rate(rate), Seen::Value(value, _)) => {
                 let mut clusters = self.clusters.get();
                 let judged = rate.step(value, at, settled, (open, wanted), &mut clusters);
                 self.clusters.set(clusters);
@@ -421,7 +419,7 @@ impl<W: Fn(&SeriesKey) -> bool> Judge<'_, W> {
             (Past::Durations(held), seen) => {
                 let Read::Histogram(bounds) = self.signal.read else { return None };
                 let seen = match seen {
-                    Some(Seen::Durations(seen)) => Some(seen),
+                    Seen::Durations(seen) => Some(seen),
                     _ => None,
                 };
                 held.step(seen, bounds, at, (settled, open, wanted))
@@ -579,7 +577,7 @@ mod tests {
             bench.ticks(1000, &[]);
             // Had it learned zeros, a half would be as far from the median as it is from nothing.
             let past = bench.baselines.signals.values().next().unwrap().series[0].past.clone();
-            let quiet_at_half = past.is_quiet(Some(Seen::Value(0.5, None)));
+            let quiet_at_half = past.is_quiet(Seen::Value(0.5, None));
             assert_eq!(usize::from(!quiet_at_half), expected, "{:?}", signal.unit);
         }
     }

@@ -52,14 +52,12 @@ impl Past {
     }
 
     /// Whether there is nothing to judge and nothing to learn: it is as it has always been.
-    pub(super) fn is_quiet(&self, seen: Option<Seen<'_>>) -> bool {
+    pub(super) fn is_quiet(&self, seen: Seen<'_>) -> bool {
         match (self, seen) {
-            (Self::Constant { value, .. }, Some(Seen::Value(seen, _))) => {
-                kept(*value) == kept(seen)
-            }
-            (Self::Standing { total, .. }, Some(Seen::Value(seen, _))) => *total == seen,
-            (Self::Rate(rate), Some(Seen::Value(seen, _))) => rate.is_quiet(seen),
-            (Self::Durations(held), Some(Seen::Durations(seen))) => held.is_quiet(Some(seen)),
+            (Self::Constant { value, .. }, Seen::Value(seen, _)) => kept(*value) == kept(seen),
+            (Self::Standing { total, .. }, Seen::Value(seen, _)) => *total == seen,
+            (Self::Rate(rate), Seen::Value(seen, _)) => rate.is_quiet(seen),
+            (Self::Durations(held), Seen::Durations(seen)) => held.is_quiet(Some(seen)),
             (Self::Durations(held), _) => held.is_quiet(None),
             _ => false,
         }
@@ -67,13 +65,13 @@ impl Past {
 
     /// What a series is taken to show that is not there: no object in that state, and no further event. `None` where
     /// nothing can be said.
-    pub(super) fn unseen(&self, unit: Unit) -> Option<Option<Seen<'static>>> {
-        let value = |value| Some(Some(Seen::Value(value, None)));
+    pub(super) fn unseen(&self, unit: Unit) -> Option<Seen<'static>> {
+        let value = |value| Some(Seen::Value(value, None));
         match self {
             Self::Standing { total, .. } => value(*total),
             Self::Rate(rate) => value(rate.total()),
             Self::Constant { .. } | Self::Level(_) if unit == Unit::Count => value(0.0),
-            Self::Durations(_) => Some(None),
+            Self::Durations(_) => Some(Seen::Nothing),
             Self::Constant { .. } | Self::Level(_) | Self::Filling(_) => None,
         }
     }
@@ -85,7 +83,7 @@ impl Past {
                 *self = Self::Level(Box::new(Level::constant(value, since, phase())));
             }
             Self::Standing { total, since } => {
-                *self = Self::Rate(Box::new(Rate::new(total, since)))
+                *self = Self::Rate(Box::new(Rate::new(total, since)));
             }
             _ => {}
         }
