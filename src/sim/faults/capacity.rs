@@ -47,6 +47,7 @@ pub(super) const LOST: Follows = &[
     LED_NOWHERE,
     UNDELIVERED,
     &[
+        "compute_cronjob_overdue",
         "compute_evictions_total",
         "compute_hpa_unhealthy",
         "compute_node_evicting",
@@ -200,7 +201,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
         follows: MOVED,
         within: 150,
         lasts: 600,
-        parameters: &[("node", "node-a2"), ("pods", "4")],
+        parameters: &[("node", "node-b1"), ("pods", "4")],
         begin: |sim, fault| press(sim, fault, Resource::Memory),
         end: relieve,
     },

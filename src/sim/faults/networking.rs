@@ -386,6 +386,8 @@ const DNS_FOLLOWS: Follows = &[
     UNDELIVERED,
     &[
         "compute_container_restarts_total",
+        "compute_create_failures",
+        "compute_cronjob_overdue",
         "compute_hpa_unhealthy",
         "compute_pdb_blocking",
         "compute_failed_probes_total",

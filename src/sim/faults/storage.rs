@@ -32,6 +32,7 @@ pub(super) static FAULTS: &[FaultKind] = &[
                 "compute_unschedulable_pods",
                 "compute_workload_unavailable",
                 "compute_workloads_degraded",
+                "networking_endpoint_flaps_total",
                 "networking_service_not_serving",
                 "observability_leader_lease_stale",
                 "storage_pvc_time_to_bound_seconds",
