@@ -36,6 +36,9 @@ const RESTLESS: usize = 8;
 /// A season whose mean deviation is a smaller part of the least spread that matters is none.
 const SEASON_MATTERS: f64 = 0.25;
 
+/// A past that is so long knows all hours, in seconds.
+const NEARLY_A_DAY: i64 = 23 * 3_600;
+
 /// The longest stretch that is compared with one value of a season, in seconds.
 const PIECE: i64 = 3_600;
 
@@ -174,7 +177,9 @@ impl Level {
     fn learn(&mut self, value: f64, at: &Moment) {
         self.steps.learn(value, at);
         let Some(Summary { median, .. }) = self.summary else { return };
-        if self.steps.len() >= RESTLESS || self.season.is_some() {
+        // The median of less than a day is that of some hours.
+        let whole = self.steps.begin().is_some_and(|begin| at.now - begin >= NEARLY_A_DAY);
+        if whole && (self.steps.len() >= RESTLESS || self.season.is_some()) {
             let season = self.season.get_or_insert_with(|| Box::new(Profile::new()));
             season.learn(at.place(), value - median);
         }
@@ -438,6 +443,18 @@ mod tests {
             .last();
         let last = last.unwrap();
         assert!(last.p_value > 0.01 && last.expected > 12.0, "{last:?}");
+    }
+
+    #[test]
+    fn a_season_narrows_the_band() {
+        let of_day = |tick: i64| {
+            let part = (tick * 15 % DAY) as f64 / DAY as f64;
+            15.0 + 10.0 * (part * std::f64::consts::TAU).cos()
+        };
+        let (mut level, tick) = fed((0..11 * 2880).map(|i| of_day(i) + noise(i)));
+        let judged = level.judge(&sample(25.0), &at(tick)).unwrap();
+        assert_eq!(judged.baseline, "median_mad_seasonal");
+        assert!(judged.upper < 15.0 && judged.p_value < 1e-8, "{judged:?}");
     }
 
     #[test]
