@@ -83,12 +83,12 @@ const PICTURES: [Picture; 6] = [
     },
     Picture {
         file: "filling",
-        name: "a share that fills up: slowly for two days, then by a tenth an hour",
+        name: "a share that fills up: slowly for two days, then by four hundredths an hour",
         signal: "storage_volume_used_ratio",
-        hours: 52,
+        hours: 60,
         shown: |t| {
             let fast = (t - 48 * HOUR).max(0) as f64 / HOUR as f64;
-            Shown::Value(0.4 + t as f64 / HOUR as f64 * 1e-3 + 0.1 * fast + 0.002 * noise(t))
+            Shown::Value(0.4 + t as f64 / HOUR as f64 * 1e-3 + 0.04 * fast + 0.002 * noise(t))
         },
     },
     Picture {

@@ -1,3 +1,5 @@
+//! Do pasts behave over many ticks: born, absent, forgotten, bounded and restored?
+
 use proptest::prelude::*;
 
 use super::*;
