@@ -59,7 +59,7 @@ const PICTURES: [Picture; 6] = [
     },
     Picture {
         file: "seasons",
-        name: "a level with a season: busy by day, from the third day on with a band that follows; at the sixth midnight as busy as by day",
+        name: "a level with a season: busy by day, from the fourth day on with a band that follows; at the sixth midnight as busy as by day",
         signal: "compute_requested_ratio",
         hours: 126,
         shown: |t| {

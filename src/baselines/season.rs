@@ -1,6 +1,8 @@
 //! What is usual of a level at this hour? How far it is from its median, by the hour of the day, on weekdays and at
 //! weekends.
 //!
+//! The profile is about its own mean: what is far from the median at all hours alike has a trend and no season.
+//!
 //! An hour's mean is learned when the hour is over, so a minute says no more in it than another. Of each hour the mean
 //! over days is kept: of the first seven all alike, then with a weight of [`LEARNS`] for the newest. The profile is used
 //! only while it predicts the next hour's mean better than no profile does, by [`BETTER`] over about the last day.
@@ -32,6 +34,8 @@ pub(super) struct Profile {
     hour: (u8, u8),
     sum: f32,
     count: u32,
+    /// The mean of the profile, over the hours that were seen.
+    mean: f32,
     /// Mean errors with the profile and without.
     with: f32,
     without: f32,
@@ -46,6 +50,7 @@ impl Profile {
             hour: (0, 0),
             sum: 0.0,
             count: 0,
+            mean: 0.0,
             with: 0.0,
             without: 0.0,
             predicted: 0,
@@ -76,13 +81,17 @@ impl Profile {
         if let Some(known) = self.known(table, bin) {
             let rate = ERRORS.max(1.0 / (f32::from(self.predicted) + 1.0));
             self.with += rate * ((mean - known).abs() - self.with);
-            self.without += rate * (mean.abs() - self.without);
+            self.without += rate * ((mean - self.mean).abs() - self.without);
             self.predicted = self.predicted.saturating_add(1);
         }
         let days = &mut self.days[table][bin];
         *days = days.saturating_add(1);
         let rate = LEARNS.max(1.0 / f32::from(*days));
         self.means[table][bin] += rate * (mean - self.means[table][bin]);
+        let all = self.means.iter().flatten().zip(self.days.iter().flatten());
+        let seen = all.filter(|(_, days)| **days > 0);
+        let (sum, count) = seen.fold((0.0, 0.0), |(sum, n), (mean, _)| (sum + mean, n + 1.0));
+        self.mean = sum / count;
     }
 
     /// The mean of an hour; of one that was never seen, that of the other table.
@@ -97,13 +106,13 @@ impl Profile {
         proven && f64::from(self.without) > least
     }
 
-    /// How far the level usually is from its median at this time, on a straight line between the middles of two hours; 0
+    /// How far the level usually is from its mean at this time, on a straight line between the middles of two hours; 0
     /// while no profile is proven.
     pub(super) fn at(&self, place: Place) -> f64 {
         if !self.is_used(0.0) {
             return 0.0;
         }
-        let of = |bin| f64::from(self.known(place.table, bin).unwrap_or(0.0));
+        let of = |bin| f64::from(self.known(place.table, bin).unwrap_or(self.mean) - self.mean);
         (1.0 - place.share) * of(place.bin) + place.share * of(place.beside)
     }
 }
@@ -137,14 +146,21 @@ mod tests {
         }
         let profile = lived(5, of_day);
         assert!(!profile.is_used(5.5), "it is too small to matter");
-        let at = |hour: i64| profile.at(Place::of((4 * 86_400 + hour * HOUR + 1800) as f64));
-        assert!((at(12) - 5.0).abs() < 0.1 && (at(3) + 5.0).abs() < 0.1);
-        assert_eq!(profile.at(Place::of((4 * 86_400 + 18 * HOUR) as f64)), 0.0, "between both");
+        let at = |hour: f64| profile.at(Place::of((4 * 24) as f64 * 3600.0 + hour * 3600.0));
+        let (day, night) = (at(12.5), at(3.5));
+        assert!((day - night - 10.0).abs() < 0.1 && day > 4.0, "{day} {night}");
+        assert!((at(18.0) - f64::midpoint(day, night)).abs() < 0.1, "between both");
     }
 
     #[test]
     fn noise_is_no_season() {
         assert!(!lived(14, noise).is_used(0.0));
+    }
+
+    #[test]
+    fn a_trend_is_no_season() {
+        assert!(!lived(14, |_| 3.0).is_used(0.0));
+        assert!(!lived(14, |hour| 3.0 + noise(hour)).is_used(0.0));
     }
 
     #[test]
