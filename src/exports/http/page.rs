@@ -148,9 +148,10 @@ fn anomalies(page: &mut String, report: &Report) {
 }
 
 fn blindness(page: &mut String, report: &Report) {
-    let mut blind =
-        report.sources.iter().filter(|(_, s, _)| s.availability != Availability::Served).peekable();
-    if blind.peek().is_none() {
+    let blind = report.sources.iter().filter(|(_, s, _)| s.availability != Availability::Served);
+    let (absent, blind): (Vec<_>, Vec<_>) =
+        blind.partition(|(_, s, _)| s.availability == Availability::Absent);
+    if absent.is_empty() && blind.is_empty() {
         return;
     }
     page.push_str("<section><h2>Can't be seen</h2><ul class=\"findings\">");
@@ -161,6 +162,14 @@ fn blindness(page: &mut String, report: &Report) {
             status.availability.name(),
             kind.source(),
             escape(&status.message),
+        );
+    }
+    if !absent.is_empty() {
+        let names: Vec<_> = absent.iter().map(|(kind, ..)| kind.source()).collect();
+        let _ = write!(
+            page,
+            "<li><b>absent</b> the API server does not serve <span class=\"quiet\">{}</span></li>",
+            names.join(", "),
         );
     }
     page.push_str("</ul></section>");

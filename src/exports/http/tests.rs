@@ -14,9 +14,11 @@ use crate::exports::prometheus::{About, Format, encode};
 use crate::labels;
 use crate::model::anomaly::{Anomaly, Phase};
 use crate::model::finding::Severity;
+use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::record::Time;
 use crate::model::report::{Report, SelfReport, Suspected};
+use crate::model::source::{Availability, SourceStatus};
 use crate::model::subject::Subject;
 
 fn at(second: i64) -> Time {
@@ -117,6 +119,26 @@ async fn anomalies_are_listed_by_their_state_and_say_their_phase() {
     assert_eq!(states, ["open", "open", "open", "closed"]);
     assert_eq!(all[0]["phase_since"], "1970-01-01T00:01:00Z");
     assert_eq!(asked(&[("state", "recovering")]).await, Err(400));
+}
+
+#[test]
+fn the_page_names_kinds_that_are_not_served_in_one_line_and_others_each_with_its_reason() {
+    let source = |kind, availability, message: &str| {
+        let message = message.to_owned();
+        (kind, SourceStatus { availability, message, ..SourceStatus::default() }, 0)
+    };
+    let mut report = report(Vec::new(), Suspected::default());
+    report.sources = vec![
+        source(Kind::Gateway, Availability::Absent, "not served"),
+        source(Kind::Node, Availability::Forbidden, "may not list"),
+        source(Kind::Certificate, Availability::Absent, "not served"),
+        source(Kind::Pod, Availability::Served, ""),
+    ];
+    let page = page::render(&report);
+    assert_eq!(page.matches("<li><b>").count(), 2, "{page}");
+    assert!(page.contains("<b>forbidden</b>") && page.contains("may not list"), "{page}");
+    let (gateways, certificates) = (Kind::Gateway.source(), Kind::Certificate.source());
+    assert!(page.contains(&format!(">{gateways}, {certificates}<")), "{page}");
 }
 
 #[test]
