@@ -146,7 +146,7 @@ mod tests {
         }
         let profile = lived(5, of_day);
         assert!(!profile.is_used(5.5), "it is too small to matter");
-        let at = |hour: f64| profile.at(Place::of((4 * 24) as f64 * 3600.0 + hour * 3600.0));
+        let at = |hour: f64| profile.at(Place::of((4.0 * 24.0 + hour) * 3600.0));
         let (day, night) = (at(12.5), at(3.5));
         assert!((day - night - 10.0).abs() < 0.1 && day > 4.0, "{day} {night}");
         assert!((at(18.0) - f64::midpoint(day, night)).abs() < 0.1, "between both");
