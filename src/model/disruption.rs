@@ -3,7 +3,8 @@
 //!
 //! A voluntary disruption (<https://kubernetes.io/docs/concepts/workloads/pods/disruptions/>) lasts from the moment at
 //! which a node is cordoned, drained or about to go until a quarter of an hour after it serves again: until then pods
-//! come back. The same holds for what a new node brings with it, and for the zone of the node.
+//! come back. The same holds for what a new node brings with it, and for the zone of the node. A node that stays cordoned
+//! for [`LONGEST`] was forgotten: it explains nothing any more.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +20,27 @@ use super::view::View;
 /// How long after its end a disruption is still felt.
 const FELT: SignedDuration = SignedDuration::from_mins(15);
 
+/// What lasts longer is no work in progress.
+const LONGEST: SignedDuration = SignedDuration::from_hours(6);
+
 /// Nodes under a voluntary disruption, now or a moment ago.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Disruptions {
-    /// By the node's name: its zone, and when it was disrupted last.
-    nodes: BTreeMap<Text, (Text, Time)>,
+    /// By the node's name.
+    nodes: BTreeMap<Text, Disruption>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Disruption {
+    zone: Text,
+    since: Time,
+    seen: Time,
+}
+
+impl Disruption {
+    fn explains(&self) -> bool {
+        self.seen.duration_since(self.since) < LONGEST
+    }
 }
 
 impl Disruptions {
@@ -33,10 +50,11 @@ impl Disruptions {
         for node in view.world.nodes.iter() {
             let joins = now.duration_since(node.meta.created) < FELT;
             if joins || view.node_context(node).is_some() {
-                self.nodes.insert(node.meta.name.clone(), (node.zone.clone(), now));
+                let first = || Disruption { zone: node.zone.clone(), since: now, seen: now };
+                self.nodes.entry(node.meta.name.clone()).or_insert_with(first).seen = now;
             }
         }
-        self.nodes.retain(|_, (_, seen)| now.duration_since(*seen) < FELT);
+        self.nodes.retain(|_, node| now.duration_since(node.seen) < FELT);
     }
 
     /// What a signal's series must be about to be explained by one.
@@ -64,8 +82,8 @@ impl OfSignal<'_> {
         let Some(Disruptions { nodes }) = self.disruptions else { return false };
         let value = |place: Option<usize>| place.and_then(|p| labels.get(p));
         match (value(self.node), value(self.zone)) {
-            (Some(node), _) => nodes.contains_key(node),
-            (None, Some(zone)) => nodes.values().any(|(of, _)| of == zone),
+            (Some(node), _) => nodes.get(node).is_some_and(Disruption::explains),
+            (None, Some(zone)) => nodes.values().any(|n| n.zone == *zone && n.explains()),
             (None, None) => false,
         }
     }
@@ -133,6 +151,18 @@ mod tests {
         {
             assert_eq!(minute(at, cordoned), expected, "minute {at}");
         }
+    }
+
+    #[test]
+    fn a_node_that_stays_cordoned_explains_nothing_in_the_end() {
+        let (mut world, mut disruptions) = (World::default(), Disruptions::default());
+        world.apply(Delta::Upsert(node("n1", "a", true, -9000, 1)), at(0));
+        let mut explained = Vec::new();
+        for minute in [0, 359, 360, 2_000] {
+            disruptions.see(&View::new(&world, at(minute)));
+            explained.push(disruptions.of(&OF_ZONE).explain(&labels!["a"]));
+        }
+        assert_eq!(explained, [true, true, false, false]);
     }
 
     #[test]
