@@ -13,7 +13,7 @@ use crate::model::text::stable_hash;
 const MAGIC: &[u8; 8] = b"kstrata\0";
 
 /// The version of the format. A file of another version is set aside, never guessed at.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 const HEADER: usize = MAGIC.len() + 4 + 8;
 

@@ -11,7 +11,7 @@ use super::gauge::season::Place;
 use super::season::Profile;
 use super::staircase::{Held, Staircase, shown};
 use super::tails::{share_lower, share_upper, student_upper};
-use super::{Moment, TOLD};
+use super::{Moment, NEARLY_A_DAY, TOLD};
 use crate::model::expectation::Expectation;
 use crate::model::signal::Direction;
 
@@ -35,9 +35,6 @@ const RESTLESS: usize = 8;
 
 /// A season whose mean deviation is a smaller part of the least spread that matters is none.
 const SEASON_MATTERS: f64 = 0.25;
-
-/// A past that is so long knows all hours, in seconds.
-const NEARLY_A_DAY: i64 = 23 * 3_600;
 
 /// The longest stretch that is compared with one value of a season, in seconds.
 const PIECE: i64 = 3_600;

@@ -7,6 +7,7 @@ mod clusters;
 mod durations;
 pub mod gauge;
 mod growth;
+mod increases;
 mod level;
 mod means;
 mod past;
@@ -40,6 +41,9 @@ use past::Past;
 
 /// What is no rarer than this is not worth telling.
 const TOLD: f64 = 0.05;
+
+/// A past that is so long knows all hours, in seconds.
+const NEARLY_A_DAY: i64 = 23 * 3_600;
 
 /// In seconds.
 const TEN_MINUTES: f64 = 600.0;

@@ -1,4 +1,4 @@
-//! What is normal for a count? As many in a window as the rate of its past predicts.
+//! What is normal for a count? As many in a window as the rate of its past predicts, at this hour of the day.
 //!
 //! With n events in t seconds and Jeffreys' prior the rate is Gamma(n + ½, t), and the count in w seconds is negative
 //! binomial (Gelman et al., Bayesian Data Analysis, 3rd ed., §2.6). Events that come in clusters make its variance
@@ -7,29 +7,24 @@
 //! (Bonferroni). The longest sees what rises slowly: it counts only what has come since the last hour of silence. What
 //! has come to an end is judged by the shortest alone.
 //!
-//! It is wrong for rates with a season, and for the first cluster of events that come in clusters by nature.
-
-use std::collections::VecDeque;
+//! What comes often has a season ([`Profile`]): what an hour usually brings more or less than the mean is expected, and
+//! its variance is no dispersion.
+//!
+//! It is wrong for the first cluster of events that come in clusters by nature, and for a season of what comes seldom.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::clusters::Clusters;
+use super::gauge::season::Place;
+use super::increases::{Before, HOUR, Increases, KEPT as LONG, WIDE};
+use super::season::Profile;
 use super::tails::count_upper;
-use super::{Moment, TOLD};
+use super::{Moment, NEARLY_A_DAY, TOLD};
 use crate::model::expectation::Expectation;
 
 /// The windows over which an increase is judged, in seconds.
-const WINDOWS: [i64; 3] = [600, HOUR, LONG];
-const HOUR: i64 = 3600;
-const LONG: i64 = 6 * HOUR;
-
-/// The last hour's increases are kept by the minute, those of the hours that the longest window adds by ten.
-const SLOT: i64 = 60;
-const WIDE: i64 = 600;
-
-/// How many buckets hold the increases before that.
-const BUCKETS: i64 = 144;
+const WINDOWS: [i64; 3] = [WIDE, HOUR, LONG];
 
 /// Fewer blocks than this say nothing about their variance. The longest window is judged from as many hours on.
 const BLOCKS: i64 = 12;
@@ -37,18 +32,18 @@ const BLOCKS: i64 = 12;
 /// No more than this share of windows is above the band.
 const ABOVE_BAND: f64 = 1e-3;
 
+/// What comes so often in an hour may have a season.
+const BUSY: f64 = 6.0;
+
+/// However quiet the hour, this share of the mean rate is expected.
+const QUIETEST: f64 = 0.1;
+
 /// The past of a count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Rate {
     total: f64,
-    /// Since when increases are known.
-    since: i64,
-    /// Increases of the last hour that are not zero, by the begin of their slot.
-    recent: VecDeque<(i64, u64)>,
-    /// Those of the hours before that, up to the longest window.
-    late: VecDeque<(i64, u64)>,
-    /// Those before, by the begin of their bucket.
-    past: VecDeque<(i64, u64)>,
+    increases: Increases,
+    season: Option<Box<Profile>>,
     /// Since when the past stands still, because an anomaly is open.
     stopped: Option<i64>,
     /// Whether the open anomaly has become the new normal.
@@ -62,10 +57,8 @@ impl Rate {
     pub(super) fn new(total: f64, since: i64) -> Self {
         Self {
             total,
-            since,
-            recent: VecDeque::new(),
-            late: VecDeque::new(),
-            past: VecDeque::new(),
+            increases: Increases::none_since(since),
+            season: None,
             stopped: None,
             adopted: false,
             restless: false,
@@ -79,13 +72,13 @@ impl Rate {
 
     /// Where it has stood, and since when, where no increase is remembered.
     pub(super) fn as_standing(&self) -> Option<(f64, i64)> {
-        let empty = self.recent.is_empty() && self.late.is_empty() && self.past.is_empty();
-        (empty && !self.is_suspect()).then_some((self.total, self.since))
+        let nothing = self.increases.is_empty() && self.season.is_none() && !self.is_suspect();
+        nothing.then(|| (self.total, self.increases.begin()))
     }
 
     /// Whether nothing has happened for as long as is judged, nor now.
     pub(super) fn is_quiet(&self, total: f64) -> bool {
-        self.total == total && self.recent.is_empty() && self.late.is_empty() && !self.is_suspect()
+        self.total == total && self.increases.is_silent() && !self.is_suspect()
     }
 
     /// Whether an anomaly may be open.
@@ -106,14 +99,14 @@ impl Rate {
         clusters: &mut Clusters,
     ) -> Option<Expectation> {
         self.stop_or_resume(at, open);
+        self.age(at, clusters);
         // A total that fell was reset: its value is what was added since. One that jumps for reasons of ours is taken
         // as it is.
         let added = if total >= self.total { total - self.total } else { total };
         if settled && added >= 1.0 {
-            self.add(at.now, added as u64);
+            self.increases.add(added as u64);
         }
         self.total = total;
-        self.age(at, clusters);
         let judge = |window| self.judge(window, at, wanted, clusters);
         let judged = WINDOWS.into_iter().filter_map(judge);
         let worst = judged.min_by(|a, b| a.p_value.total_cmp(&b.p_value));
@@ -126,40 +119,22 @@ impl Rate {
         expectation
     }
 
-    fn add(&mut self, now: i64, added: u64) {
-        let slot = now - now.rem_euclid(SLOT);
-        match self.recent.back_mut() {
-            Some((last, n)) if *last == slot => *n = n.saturating_add(added),
-            _ => self.recent.push_back((slot, added)),
-        }
-    }
-
-    /// Moves what is older than the last hour on, what is older than the longest window to the past, and forgets what is
-    /// older than what is kept.
     fn age(&mut self, at: &Moment, clusters: &mut Clusters) {
-        while let Some((slot, n)) = self.recent.pop_front_if(|s| s.0 < at.now - HOUR) {
-            let silent = self.late.back().is_none_or(|(before, _)| slot - before > HOUR + WIDE);
-            if silent && self.stopped.is_none() {
-                let next = self.recent.front().filter(|next| next.0 == slot + SLOT);
-                clusters.take(n.saturating_add(next.map_or(0, |(_, n)| *n)));
-            }
-            put(&mut self.late, (slot, n), WIDE);
-        }
-        let width = (at.window / BUCKETS).max(WINDOWS[0]);
-        let learned = self.learned_until(at.now);
-        while let Some((slot, n)) = self.late.pop_front_if(|s| s.0 < at.now - LONG) {
-            if slot < learned {
-                put(&mut self.past, (slot, n), width);
-            }
-        }
-        let horizon = self.stopped.unwrap_or(at.now) - at.window;
-        while self.past.pop_front_if(|bucket| bucket.0 < horizon).is_some() {}
-        self.since = self.since.max(horizon);
-    }
-
-    /// Until when the past reaches: not into what an open anomaly is made of.
-    fn learned_until(&self, now: i64) -> i64 {
-        self.stopped.map_or(now, |stopped| stopped - WINDOWS[0])
+        let learned = self.stopped.map(|stopped| stopped - WIDE);
+        let season = &mut self.season;
+        self.increases.age(
+            at.now,
+            learned,
+            at.window,
+            |n| clusters.take(n),
+            |begin, n, past| {
+                let often = past.exposure >= NEARLY_A_DAY as f64 && past.an_hour() >= BUSY;
+                if often || season.is_some() {
+                    let season = season.get_or_insert_with(|| Box::new(Profile::new()));
+                    season.learn(Place::of(begin as f64), n as f64);
+                }
+            },
+        );
     }
 
     /// Judges what the last `window` seconds added against the time before them.
@@ -171,111 +146,94 @@ impl Rate {
         clusters: &Clusters,
     ) -> Option<Expectation> {
         let begin = at.now - window;
-        let end = begin.min(self.learned_until(at.now));
-        let exposure = (end - self.since) as f64;
-        let too_young = window == LONG && end - self.since < BLOCKS * HOUR;
-        let over = window != WINDOWS[0] && !self.goes_on(at.now);
-        if exposure <= 0.0 || too_young || over {
+        let end = self.stopped.map_or(begin, |stopped| begin.min(stopped - WIDE));
+        let past = self.increases.before(end);
+        let too_young = window == LONG && past.exposure < (BLOCKS * HOUR) as f64;
+        let over = window != WIDE && !self.goes_on(at.now);
+        if past.exposure <= 0.0 || too_young || over {
             return None;
         }
         let (observed, times) = match window {
-            LONG => self.run(),
-            _ => (sum(self.recent.iter().filter(|slot| slot.0 >= begin)), 0),
+            LONG => self.increases.run(),
+            _ => (self.increases.since(begin), 0),
         };
-        let n = sum(self.before(end));
         // The share of the past that the window is, and so the uncertainty of the rate.
-        let ratio = window as f64 / exposure;
-        let mean = (n as f64 + 0.5) * ratio;
+        let ratio = window as f64 / past.exposure;
+        let usual = self.usual(begin, at.now);
+        let mean =
+            ((past.events + 0.5) * ratio + usual).max(QUIETEST * (past.events + 0.5) * ratio);
         let least_variance = mean * (1.0 + ratio);
         // Within a standard deviation it is no surprise, and need not be weighed further.
         if (observed as f64) <= mean + least_variance.sqrt() && !wanted {
             return None;
         }
-        let own = self.dispersion(window, end, at.window);
-        let dispersion = clusters.dispersion(own, n);
+        let own = self.dispersion(window, &past);
+        let dispersion = clusters.dispersion(own, past.events as u64);
         // Over hours clusters can be told apart, and how many there are is the stronger evidence.
         let (count, variance) = match window == LONG && dispersion > own {
             true => (times, own * least_variance),
             false => (observed, dispersion * least_variance),
         };
-        let history = self.stopped.unwrap_or(at.now) - self.since;
+        let history = self.increases.known(self.stopped.unwrap_or(at.now)).min(at.window);
         Some(Expectation {
             observed: observed as f64,
-            expected: n as f64 * ratio,
+            expected: (past.events * ratio + usual).max(QUIETEST * past.events * ratio),
             lower: 0.0,
             upper: upper(mean, own * least_variance),
             p_value: count_upper(count, mean, variance),
             tail: 1.0,
-            samples: n,
+            samples: past.events.round() as u64,
             history: SignedDuration::from_secs(history),
             window: Some(SignedDuration::from_secs(window)),
             runs_out: None,
             mature: history >= at.warm_up,
-            baseline: "gamma_poisson",
+            baseline: if self.season().is_some() {
+                "gamma_poisson_seasonal"
+            } else {
+                "gamma_poisson"
+            },
         })
+    }
+
+    fn season(&self) -> Option<&Profile> {
+        self.season.as_deref().filter(|season| season.is_used(0.0))
+    }
+
+    /// What these hours usually bring more than others, or less.
+    fn usual(&self, begin: i64, end: i64) -> f64 {
+        let Some(season) = self.season() else { return 0.0 };
+        let pieces = ((end - begin) / HOUR).max(1);
+        let length = (end - begin) as f64 / pieces as f64;
+        let of = |nth: i64| season.at(Place::of(begin as f64 + (nth as f64 + 0.5) * length));
+        (0..pieces).map(of).sum::<f64>() * length / WIDE as f64
     }
 
     /// Whether something came a moment ago, or within the hour where an anomaly is open.
     fn goes_on(&self, now: i64) -> bool {
-        let within = if self.stopped.is_some() { HOUR } else { WINDOWS[0] };
-        self.recent.back().is_some_and(|(slot, _)| now - *slot <= within)
-    }
-
-    /// What was added since it last was silent for an hour, and in how many ten minutes: what is over counts no more when
-    /// something else begins.
-    fn run(&self) -> (u64, u64) {
-        let (mut sum, mut times, mut last, mut counted) = (0_u64, 0, None, None);
-        for (slot, n) in self.late.iter().chain(&self.recent).rev() {
-            if last.is_some_and(|last| last - *slot > HOUR) {
-                break;
-            }
-            if counted.is_none_or(|counted| counted - *slot >= WIDE) {
-                (times, counted) = (times + 1, Some(*slot));
-            }
-            (sum, last) = (sum.saturating_add(*n), Some(*slot));
-        }
-        (sum, times)
-    }
-
-    /// What was added before `end`.
-    fn before(&self, end: i64) -> impl Iterator<Item = &(i64, u64)> {
-        let of_late = self.late.iter().chain(&self.recent);
-        self.past.iter().chain(of_late.filter(move |slot| slot.0 < end))
+        let within = if self.stopped.is_some() { HOUR } else { WIDE };
+        self.increases.last().is_some_and(|slot| now - slot <= within)
     }
 
     /// Variance over mean of the counts in blocks as long as the judged window; 1 for a Poisson count, and no less. Of the
     /// longest window there are few blocks: its hours are taken to rise and fall together.
-    fn dispersion(&self, judged: i64, end: i64, window: i64) -> f64 {
+    fn dispersion(&self, judged: i64, past: &Before) -> f64 {
         if judged == LONG {
             let hours = (LONG / HOUR) as f64;
-            return 1.0 + hours * (self.dispersion(HOUR, end, window) - 1.0);
+            return 1.0 + hours * (self.dispersion(HOUR, past) - 1.0);
         }
-        let length = judged.max(window / BUCKETS);
-        let blocks = (end - self.since) / length;
-        if blocks < BLOCKS {
-            return 1.0;
-        }
-        let (mut total, mut squares) = (0.0, 0.0);
-        let mut block = (0, 0.0);
-        for (begin, n) in self.before(end) {
-            let index = (begin - self.since) / length;
-            if index != block.0 {
-                squares += block.1 * block.1;
-                block = (index, 0.0);
-            }
-            block.1 += *n as f64;
-            total += *n as f64;
-        }
-        squares += block.1 * block.1;
-        let mean = total / blocks as f64;
-        let variance = (squares - total * mean) / (blocks - 1) as f64;
-        if mean > 0.0 { (variance / mean).max(1.0) } else { 1.0 }
+        let Some((mean, variance)) = past.moments(judged, BLOCKS as f64) else { return 1.0 };
+        let tens = (judged / WIDE) as f64;
+        let seasonal = self.season().map_or(0.0, |season| season.variance() * tens * tens);
+        if mean > 0.0 { ((variance - seasonal) / mean).max(1.0) } else { 1.0 }
     }
 
     fn stop_or_resume(&mut self, at: &Moment, open: bool) {
         if !open {
             self.adopted = false;
-            self.resume(at.now);
+            if let Some(stopped) = self.stopped.take() {
+                // What the anomaly was made of is never learned.
+                self.increases.leave_out(stopped - WIDE, at.window);
+            }
         } else if !self.adopted {
             let since = *self.stopped.get_or_insert(at.now);
             if at.now - since >= at.window {
@@ -283,29 +241,6 @@ impl Rate {
             }
         }
     }
-
-    fn resume(&mut self, now: i64) {
-        let learned = self.learned_until(now);
-        let Some(stopped) = self.stopped.take() else { return };
-        self.since += now - stopped;
-        // What the anomaly was made of is never learned.
-        self.late.retain(|slot| slot.0 < learned);
-        for bucket in self.past.iter_mut().chain(&mut self.late) {
-            bucket.0 += now - stopped;
-        }
-    }
-}
-
-/// Adds an increase to the last bucket of this width, or begins another.
-fn put(buckets: &mut VecDeque<(i64, u64)>, (slot, n): (i64, u64), width: i64) {
-    match buckets.back_mut() {
-        Some((begin, sum)) if slot - *begin < width => *sum = sum.saturating_add(n),
-        _ => buckets.push_back((slot, n)),
-    }
-}
-
-fn sum<'a>(increases: impl Iterator<Item = &'a (i64, u64)>) -> u64 {
-    increases.fold(0, |sum, (_, n)| sum.saturating_add(*n))
 }
 
 /// The smallest count that at most [`ABOVE_BAND`] of the windows exceed.
@@ -483,18 +418,47 @@ mod tests {
     #[test]
     fn a_total_that_fell_counts_its_value_and_unsettled_totals_count_nothing() {
         let (mut rate, _) = lived(100, |_| 1);
-        let before = sum(rate.recent.iter());
+        let hour = |rate: &Rate| rate.increases.since(0);
+        let before = hour(&rate);
         rate.step(2.0, &at(101), true, (false, true), &mut Clusters::default());
-        assert_eq!(sum(rate.recent.iter()), before + 2);
+        assert_eq!(hour(&rate), before + 2);
         rate.step(9000.0, &at(102), false, (false, true), &mut Clusters::default());
-        assert_eq!(sum(rate.recent.iter()), before + 2);
+        assert_eq!(hour(&rate), before + 2);
         assert_eq!(rate.total(), 9000.0);
+    }
+
+    #[test]
+    fn a_count_that_follows_the_hour_is_expected_to() {
+        // By day one in a minute and a half, at night one in a quarter of an hour.
+        let of_day = |tick: i64| {
+            let day = (8..18).contains(&(tick / 240 % 24));
+            u64::from(tick % if day { 6 } else { 60 } == 0)
+        };
+        let nine = 12 * 5760 + 9 * 240;
+        let (mut rate, judged) = lived(nine, of_day);
+        let judged = judged.unwrap();
+        assert_eq!(judged.baseline, "gamma_poisson_seasonal");
+        assert!(
+            judged.p_value > 0.1
+                && (judged.expected - judged.observed).abs() < judged.observed / 3.0,
+            "{judged:?}"
+        );
+        // As many at night are unusual.
+        let night = nine + 17 * 240;
+        let mut total = rate.total();
+        let mut last = None;
+        for tick in nine + 1..=night + 60 {
+            total += of_day(tick) as f64 + f64::from(u8::from(tick > night && tick % 6 == 0));
+            last = rate.step(total, &at(tick), true, (false, true), &mut Clusters::default());
+        }
+        let last = last.unwrap();
+        assert!(last.p_value < 1e-6, "{last:?}");
     }
 
     #[test]
     fn memory_and_rate_stay_the_same_over_weeks() {
         let (rate, judged) = lived(20 * 5760, |_| 1);
-        assert!(rate.recent.len() <= 61 && rate.past.len() as i64 <= BUCKETS + 1);
+        assert!(size_of_val(&rate) <= 216);
         let judged = judged.unwrap();
         assert!((judged.expected - judged.window.unwrap().as_secs() as f64 / 15.0).abs() < 5.0);
         assert!(judged.p_value > 0.3, "{judged:?}");
@@ -518,7 +482,7 @@ mod tests {
         }
         let judged =
             rate.step(total, &at(7021), true, (false, true), &mut Clusters::default()).unwrap();
-        assert!(judged.samples <= 34 && judged.history.as_hours() == 24, "{judged:?}");
+        assert!(judged.samples <= 34 && judged.history.as_hours() == 23, "{judged:?}");
     }
 
     #[test]

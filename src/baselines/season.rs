@@ -1,5 +1,5 @@
-//! What is usual of a level at this hour? How far it is from its median, by the hour of the day, on weekdays and at
-//! weekends.
+//! What is usual of a level or a count at this hour? How far it is from its median or mean, by the hour of the day, on
+//! weekdays and at weekends.
 //!
 //! The profile is about its own mean: what is far from the median at all hours alike has a trend and no season.
 //!
@@ -104,6 +104,16 @@ impl Profile {
     pub(super) fn is_used(&self, least: f64) -> bool {
         let proven = self.predicted >= PROVEN && self.with * BETTER < self.without;
         proven && f64::from(self.without) > least
+    }
+
+    /// The variance of the hours' usual deviations.
+    pub(super) fn variance(&self) -> f64 {
+        let all = self.means.iter().flatten().zip(self.days.iter().flatten());
+        let seen = all.filter(|(_, days)| **days > 0);
+        let square = |mean: f32| f64::from(mean - self.mean).powi(2);
+        let (sum, count) =
+            seen.fold((0.0, 0.0), |(sum, n), (mean, _)| (sum + square(*mean), n + 1.0));
+        if count > 0.0 { sum / count } else { 0.0 }
     }
 
     /// How far the level usually is from its mean at this time, on a straight line between the middles of two hours; 0

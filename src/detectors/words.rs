@@ -75,7 +75,7 @@ pub(super) fn explain(signal: &Signal, labels: &Labels, e: &Expectation, since: 
         about(signal, labels),
         number(e.observed),
         number(e.expected),
-        if e.baseline == "median_mad_seasonal" { " at this hour" } else { "" },
+        if e.baseline.ends_with("_seasonal") { " at this hour" } else { "" },
         number(e.lower),
         number(e.upper),
         minute(since),

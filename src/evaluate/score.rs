@@ -128,7 +128,8 @@ impl Scorer {
     }
 
     fn marks_of(&self, teller: Teller, told: &[Told]) -> Marks {
-        let mut marks = Marks { faults: self.faults(teller, told), ..Marks::default() };
+        let mut marks = Marks::default();
+        let (mut accounted, mut told_for) = (Vec::new(), 0);
         let labelled_until = self.labelled_until();
         for told in told.iter().filter(|t| t.disturbs()) {
             if self.scenario.quiet.iter().any(|signal| **signal == *told.signal) {
@@ -142,26 +143,30 @@ impl Scorer {
             let expected = self.scenario.expect.iter().any(|e| meets(e, told));
             let labelled = labelled_until.is_none_or(|until| told.at < until);
             if let Some(begin) = cause {
-                let mut of = marks.faults.iter_mut().filter(|f| !f.episode.healthy());
-                if let Some(fault) = of.rfind(|f| f.episode.begin == begin) {
-                    if told.what == What::Anomaly {
-                        fault.anomalies += 1;
-                    } else {
-                        fault.findings += 1;
-                    }
-                }
+                accounted.push((begin, told.what));
             } else if !expected && labelled {
                 marks.false_alarms.push(told.clone());
             }
-            marks.told += usize::from(cause.is_some() || expected || labelled);
+            told_for += usize::from(cause.is_some() || expected || labelled);
+        }
+        (marks.told, marks.faults) = (told_for, self.faults(teller, told, &marks.false_alarms));
+        for (begin, what) in accounted {
+            let Some(fault) = marks.faults.iter_mut().rfind(|f| f.episode.begin == begin) else {
+                continue;
+            };
+            match what {
+                What::Anomaly => fault.anomalies += 1,
+                _ => fault.findings += 1,
+            }
         }
         let met = |e: &Expected| (e.clone(), told.iter().any(|t| meets(e, t)));
         marks.expected = self.scenario.expect.iter().map(met).collect();
         marks
     }
 
-    /// Faults that were there for long enough to be told.
-    fn faults(&self, teller: Teller, told: &[Told]) -> Vec<FaultMark> {
+    /// Faults that were there for long enough to be told. Where a false alarm would have told of the fault in as long
+    /// before its begin as it took after it, that it was told is chance.
+    fn faults(&self, teller: Teller, told: &[Told], false_alarms: &[Told]) -> Vec<FaultMark> {
         let end = after(self.duration).as_second();
         let whole = |e: &&Episode| {
             !e.healthy() && e.begin.as_second() + i64::from(e.fault.kind.within) <= end
@@ -174,7 +179,13 @@ impl Scorer {
             };
             let first = told.iter().filter(|t| episode.is_on(t.at)).find(tells);
             let took = |t: &Told| Duration::try_from(t.at.duration_since(episode.begin)).ok();
-            let (episode, told_after) = (episode.clone(), first.and_then(took));
+            let before = |t: &Told| Duration::try_from(episode.begin.duration_since(t.at)).ok();
+            let mirrored = |took: Duration| {
+                let mut of_it = false_alarms.iter().filter(tells).filter_map(before);
+                of_it.any(|before| !before.is_zero() && before <= took)
+            };
+            let told_after = first.and_then(took).filter(|took| !mirrored(*took));
+            let episode = episode.clone();
             FaultMark { episode, told_after, findings: 0, anomalies: 0 }
         };
         self.episodes.iter().filter(whole).map(mark).collect()
@@ -238,6 +249,16 @@ mod tests {
             let [marks, ..] = scorer(vec![miss.clone()]).marks();
             assert_eq!(marks.faults[0].told_after, None, "{miss:?}");
             assert_eq!(marks.false_alarms, [miss]);
+        }
+    }
+
+    #[test]
+    fn who_has_said_the_same_for_nothing_as_long_before_has_not_told() {
+        let at = |minute| told(minute, "compute_crashloop", "payments", "gateway", FINDING);
+        for (before, after, told) in [(1, 4, false), (1, 2, true)] {
+            let [marks, ..] = scorer(vec![at(before), at(after)]).marks();
+            assert_eq!(marks.false_alarms.len(), 1);
+            assert_eq!(marks.faults[0].told_after.is_some(), told, "{before} {after}");
         }
     }
 

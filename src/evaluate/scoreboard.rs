@@ -81,6 +81,9 @@ daemon: API, watches, pipeline, report.
 - *Static rules* are thresholds and `for:` durations as the alerts of kubernetes-mixin have them; *plain z-score* is three
   standard deviations over an hour, on every series that kubestrata judges. Both look at the same readings of the same
   plays. For them it is enough to speak of a consequence near the fault, and to do so at any time of it.
+- Who speaks at all times is right by *chance*: where a false alarm would have told of the fault in as long before its begin
+  as it took after it, it was not told. *Median* and *95 %* are the times within which so many of all faults of a class were
+  told, those that never were included.
 - *Obvious* is what the API says outright, *moderate* what shows in one number or after a dwell, *weak* a small change.
   *Creeping* grows from nothing over hours, or is told by its age: its time counts from its begin, when there is nothing to
   see.
