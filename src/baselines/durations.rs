@@ -270,7 +270,7 @@ mod tests {
     const BOUNDS: [f64; 4] = [1.0, 5.0, 30.0, 120.0];
     const TICK: i64 = 60;
 
-    fn at(tick: i64) -> Moment {
+    fn at(tick: i64) -> Moment<'static> {
         let now = 1_000_000 + tick * TICK;
         Moment::of(now, now - TICK, 86_400, 3_600)
     }

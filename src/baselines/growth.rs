@@ -172,7 +172,7 @@ mod tests {
 
     const TICK: i64 = 15;
 
-    fn at(tick: i64) -> Moment {
+    fn at(tick: i64) -> Moment<'static> {
         let now = 1_000_000 + tick * TICK;
         Moment::of(now, now - TICK, 86_400, 3_600)
     }

@@ -7,7 +7,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gauge::season::Place;
 use super::season::Profile;
 use super::staircase::{Held, Staircase, shown};
 use super::tails::{share_lower, share_upper, student_upper};
@@ -129,9 +128,9 @@ impl Level {
     fn judge(&mut self, sample: &Sample, at: &Moment) -> Option<Expectation> {
         let clock = self.clock(at.now);
         let Summary { median: level, spread, seasonal, .. } =
-            self.summarize(clock, at.window, sample.floor)?;
+            self.summarize(clock, at, sample.floor)?;
         let season = self.season.as_ref().filter(|_| seasonal);
-        let median = season.map_or(level, |season| shown(level + season.at(at.place())));
+        let median = season.map_or(level, |season| shown(level + season.at(at.place(at.now))));
         let history = clock - self.first(clock, at.window)?;
         let scale = spread.max(sample.floor).max(0.01 * median.abs()).max(1e-9);
         let z = (sample.value - median) / scale;
@@ -178,7 +177,7 @@ impl Level {
         let whole = self.steps.begin().is_some_and(|begin| at.now - begin >= NEARLY_A_DAY);
         if whole && (self.steps.len() >= RESTLESS || self.season.is_some()) {
             let season = self.season.get_or_insert_with(|| Box::new(Profile::new()));
-            season.learn(at.place(), value - median);
+            season.learn(at.place(at.now), value - median);
         }
     }
 
@@ -194,7 +193,7 @@ impl Level {
     fn stop_or_resume(&mut self, at: &Moment, open: bool) {
         if !open {
             self.adopted = false;
-            self.resume(at.now);
+            self.resume(at);
         } else if !self.adopted {
             let since = *self.stopped.get_or_insert(at.now);
             if at.now - since >= at.window {
@@ -203,26 +202,27 @@ impl Level {
         }
     }
 
-    fn resume(&mut self, now: i64) {
+    fn resume(&mut self, at: &Moment) {
         let Some(since) = self.stopped.take() else { return };
         let season = self.season.as_ref();
-        let usual = |second: i64| season.map_or(0.0, |s| s.at(Place::of(second as f64)));
-        self.steps.shift(now - since, |from, to| usual(to) - usual(from));
+        let usual = |second: i64| season.map_or(0.0, |s| s.at(at.place(second)));
+        self.steps.shift(at.now - since, |from, to| usual(to) - usual(from));
         if let Some(summary) = &mut self.summary {
-            summary.at += now - since;
+            summary.at += at.now - since;
         }
     }
 
     /// Median and spread, computed anew once the past has grown by a thirty-second part.
-    fn summarize(&mut self, clock: i64, window: i64, floor: f64) -> Option<Summary> {
-        let history = clock - self.first(clock, window)?;
+    fn summarize(&mut self, clock: i64, at: &Moment, floor: f64) -> Option<Summary> {
+        let history = clock - self.first(clock, at.window)?;
         let least = SEASON_MATTERS * floor;
         let season = self.season.as_deref().filter(|season| season.is_used(least));
         let fresh = |s: &Summary| {
             clock - s.at < self.steps.stride().max(history / 32) && s.seasonal == season.is_some()
         };
         if !self.summary.as_ref().is_some_and(fresh) {
-            self.summary = summary(self.steps.held(clock, window), clock, season);
+            let usual = season.map(|season| move |second| season.at(at.place(second)));
+            self.summary = summary(self.steps.held(clock, at.window), clock, usual);
         }
         self.summary
     }
@@ -234,18 +234,17 @@ impl Level {
 fn summary(
     held: impl Iterator<Item = Held>,
     clock: i64,
-    season: Option<&Profile>,
+    usual: Option<impl Fn(i64) -> f64>,
 ) -> Option<Summary> {
     let mut values: Vec<(f64, i64)> = Vec::new();
     for Held { mut from, until, value } in held {
-        let Some(season) = season else {
+        let Some(usual) = &usual else {
             values.push((value, until - from));
             continue;
         };
         while from < until {
             let end = until.min(from + PIECE);
-            let usual = season.at(Place::of(f64::midpoint(from as f64, end as f64)));
-            values.push((value - usual, end - from));
+            values.push((value - usual(i64::midpoint(from, end)), end - from));
             from = end;
         }
     }
@@ -255,7 +254,7 @@ fn summary(
     }
     let mad = 1.4826 * quantile(&mut values, 0.5)?;
     let tail = quantile(&mut values, 0.95)? / 1.96;
-    let seasonal = season.is_some();
+    let seasonal = usual.is_some();
     Some(Summary { at: clock, median: shown(median), spread: mad.max(tail), seasonal })
 }
 
@@ -297,7 +296,7 @@ mod tests {
 
     const DAY: i64 = 86_400;
 
-    fn at(tick: i64) -> Moment {
+    fn at(tick: i64) -> Moment<'static> {
         Moment::of(tick * 15, (tick - 1) * 15, DAY, 3600)
     }
 

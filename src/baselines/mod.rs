@@ -20,6 +20,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Bands, BaselineSettings};
@@ -108,24 +109,29 @@ pub struct Circumstances<'a> {
 
 /// A tick in whole seconds, as the pasts see it.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
+struct Moment<'a> {
     now: i64,
     /// The tick before.
     previous: i64,
     window: i64,
     /// Never longer than the window: no past is.
     warm_up: i64,
-    place: Place,
+    /// By whose clocks the day goes.
+    zone: &'a TimeZone,
 }
 
-impl Moment {
+impl Moment<'_> {
+    /// A moment in UTC.
+    #[cfg(test)]
     fn of(now: i64, previous: i64, window: i64, warm_up: i64) -> Self {
-        Self { now, previous, window, warm_up, place: Place::of(now as f64) }
+        const ZONE: &TimeZone = &TimeZone::UTC;
+        Self { now, previous, window, warm_up, zone: ZONE }
     }
 
-    /// Where in the day, and in the week, it is.
-    fn place(&self) -> Place {
-        self.place
+    /// Where in the day, and in the week, a second is.
+    fn place(&self, second: i64) -> Place {
+        let offset = |time| i64::from(self.zone.to_offset(time).seconds());
+        Place::of((second + Time::from_second(second).map_or(0, offset)) as f64)
     }
 
     fn tick(&self) -> i64 {
@@ -256,7 +262,7 @@ impl Tick<'_> {
         let at = Judge {
             signal,
             name,
-            moment: Moment::of(now, previous, window, warm_up),
+            moment: Moment { now, previous, window, warm_up, zone: &at.settings.time_zone },
             disruptions: at.disruptions.of(signal),
             explained: Cell::new(0),
             tests: Cell::new(0),
@@ -312,7 +318,7 @@ impl Tick<'_> {
 struct Judge<'a, W> {
     signal: &'a Signal,
     name: Text,
-    moment: Moment,
+    moment: Moment<'a>,
     disruptions: disruption::OfSignal<'a>,
     explained: Cell<u64>,
     tests: Cell<u64>,

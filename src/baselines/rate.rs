@@ -16,7 +16,6 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::clusters::Clusters;
-use super::gauge::season::Place;
 use super::increases::{Before, HOUR, Increases, KEPT as LONG, WIDE};
 use super::season::Profile;
 use super::tails::count_upper;
@@ -131,7 +130,7 @@ impl Rate {
                 let often = past.exposure >= NEARLY_A_DAY as f64 && past.an_hour() >= BUSY;
                 if often || season.is_some() {
                     let season = season.get_or_insert_with(|| Box::new(Profile::new()));
-                    season.learn(Place::of(begin as f64), n as f64);
+                    season.learn(at.place(begin), n as f64);
                 }
             },
         );
@@ -159,7 +158,7 @@ impl Rate {
         };
         // The share of the past that the window is, and so the uncertainty of the rate.
         let ratio = window as f64 / past.exposure;
-        let usual = self.usual(begin, at.now);
+        let usual = self.usual(begin, at);
         let mean =
             ((past.events + 0.5) * ratio + usual).max(QUIETEST * (past.events + 0.5) * ratio);
         let least_variance = mean * (1.0 + ratio);
@@ -200,12 +199,12 @@ impl Rate {
     }
 
     /// What these hours usually bring more than others, or less.
-    fn usual(&self, begin: i64, end: i64) -> f64 {
+    fn usual(&self, begin: i64, at: &Moment) -> f64 {
         let Some(season) = self.season() else { return 0.0 };
-        let pieces = ((end - begin) / HOUR).max(1);
-        let length = (end - begin) as f64 / pieces as f64;
-        let of = |nth: i64| season.at(Place::of(begin as f64 + (nth as f64 + 0.5) * length));
-        (0..pieces).map(of).sum::<f64>() * length / WIDE as f64
+        let pieces = ((at.now - begin) / HOUR).max(1);
+        let length = (at.now - begin) / pieces;
+        let of = |nth: i64| season.at(at.place(begin + nth * length + length / 2));
+        (0..pieces).map(of).sum::<f64>() * length as f64 / WIDE as f64
     }
 
     /// Whether something came a moment ago, or within the hour where an anomaly is open.
@@ -272,7 +271,7 @@ mod tests {
 
     const DAY: i64 = 86_400;
 
-    fn at(tick: i64) -> Moment {
+    fn at(tick: i64) -> Moment<'static> {
         Moment::of(tick * 15, (tick - 1) * 15, DAY, 3600)
     }
 

@@ -4,10 +4,12 @@
 //! The profile is about its own mean: what is far from the median at all hours alike has a trend and no season.
 //!
 //! An hour's mean is learned when the hour is over, so a minute says no more in it than another. Of each hour the mean
-//! over days is kept: of the first seven all alike, then with a weight of [`LEARNS`] for the newest. The profile is used
+//! over days is kept: of the first seven all alike, then with a weight of [`LEARNS`] for the newest. Once two weeks have
+//! been seen, what each day of the week is above that or below is added, if that predicts better. The profile is used
 //! only while it predicts the next hour's mean better than no profile does, by [`BETTER`] over about the last day.
 //!
-//! It is wrong on holidays, and for what comes by the day of the week or of the month.
+//! It is wrong on holidays, for what comes by the day of the month, and for hours of the week that are not their day's
+//! level and their hour's together.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +24,9 @@ const ERRORS: f32 = 1.0 / 24.0;
 /// How many times smaller the error must be.
 const BETTER: f32 = 1.25;
 
-/// So many hours must have been predicted before the profile is used.
+/// So many hours must have been predicted before the profile is used, and the days of the week.
 const PROVEN: u8 = 24;
+const TWO_WEEKS: u16 = 14 * 24;
 
 /// Deviations by hour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,7 @@ pub(super) struct Profile {
     days: [[u8; BINS]; 2],
     /// The hour that goes on: which, and the sum of its deviations.
     hour: (u8, u8),
+    day: u8,
     sum: f32,
     count: u32,
     /// The mean of the profile, over the hours that were seen.
@@ -40,6 +44,37 @@ pub(super) struct Profile {
     with: f32,
     without: f32,
     predicted: u8,
+    week: Week,
+}
+
+/// What the days of the week are above their hours, or below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Week {
+    levels: [f32; 7],
+    with: f32,
+    without: f32,
+    hours: u16,
+}
+
+impl Week {
+    /// The weight of an hour in its day's level: of the first three weeks all count alike.
+    const LEARNS: f32 = 1.0 / 72.0;
+
+    /// Takes in how far an hour was from what hours alone predict.
+    fn learn(&mut self, day: u8, residual: f32) {
+        let Some(level) = self.levels.get_mut(usize::from(day)) else { return };
+        let rate = (1.0 / 168.0_f32).max(1.0 / (f32::from(self.hours) + 1.0));
+        self.with += rate * ((residual - *level).abs() - self.with);
+        self.without += rate * (residual.abs() - self.without);
+        *level += Self::LEARNS.max(7.0 / (f32::from(self.hours) + 7.0)) * (residual - *level);
+        self.hours = self.hours.saturating_add(1);
+    }
+
+    /// The day's level; 0 while days do not predict better.
+    fn of(&self, day: usize) -> f32 {
+        let used = self.hours >= TWO_WEEKS && self.with * BETTER < self.without;
+        if used { self.levels.get(day).copied().unwrap_or_default() } else { 0.0 }
+    }
 }
 
 impl Profile {
@@ -48,12 +83,14 @@ impl Profile {
             means: [[0.0; BINS]; 2],
             days: [[0; BINS]; 2],
             hour: (0, 0),
+            day: 0,
             sum: 0.0,
             count: 0,
             mean: 0.0,
             with: 0.0,
             without: 0.0,
             predicted: 0,
+            week: Week { levels: [0.0; 7], with: 0.0, without: 0.0, hours: 0 },
         }
     }
 
@@ -62,7 +99,7 @@ impl Profile {
         let hour = (at.table as u8, at.bin as u8);
         if hour != self.hour {
             self.end_hour();
-            self.hour = hour;
+            (self.hour, self.day) = (hour, at.day as u8);
         }
         let deviation = deviation as f32;
         if deviation.is_finite() {
@@ -78,7 +115,10 @@ impl Profile {
             return;
         }
         let (mean, (table, bin)) = (sum / count, (self.hour.0.into(), self.hour.1.into()));
+        let of_day = self.week.of(self.day.into());
         if let Some(known) = self.known(table, bin) {
+            self.week.learn(self.day, mean - known);
+            let known = known + of_day;
             let rate = ERRORS.max(1.0 / (f32::from(self.predicted) + 1.0));
             self.with += rate * ((mean - known).abs() - self.with);
             self.without += rate * ((mean - self.mean).abs() - self.without);
@@ -87,7 +127,7 @@ impl Profile {
         let days = &mut self.days[table][bin];
         *days = days.saturating_add(1);
         let rate = LEARNS.max(1.0 / f32::from(*days));
-        self.means[table][bin] += rate * (mean - self.means[table][bin]);
+        self.means[table][bin] += rate * (mean - of_day - self.means[table][bin]);
         let all = self.means.iter().flatten().zip(self.days.iter().flatten());
         let seen = all.filter(|(_, days)| **days > 0);
         let (sum, count) = seen.fold((0.0, 0.0), |(sum, n), (mean, _)| (sum + mean, n + 1.0));
@@ -123,7 +163,8 @@ impl Profile {
             return 0.0;
         }
         let of = |bin| f64::from(self.known(place.table, bin).unwrap_or(self.mean) - self.mean);
-        (1.0 - place.share) * of(place.bin) + place.share * of(place.beside)
+        let of_day = f64::from(self.week.of(place.day));
+        (1.0 - place.share) * of(place.bin) + place.share * of(place.beside) + of_day
     }
 }
 
@@ -171,6 +212,34 @@ mod tests {
     fn a_trend_is_no_season() {
         assert!(!lived(14, |_| 3.0).is_used(0.0));
         assert!(!lived(14, |hour| 3.0 + noise(hour)).is_used(0.0));
+    }
+
+    #[test]
+    fn a_day_of_the_week_counts_once_two_weeks_have_been_seen() {
+        let mondays = |hour: i64| {
+            let monday = (hour / 24 + 4) % 7 == 1;
+            if monday { 5.0 } else { noise(hour) / 5.0 }
+        };
+        let noon =
+            |profile: &Profile, day: i64| profile.at(Place::of((day * 24 + 12) as f64 * 3600.0));
+        let (young, old) = (lived(13, mondays), lived(42, mondays));
+        assert_eq!(young.week.of(1), 0.0);
+        assert!(old.is_used(0.0));
+        // Day 4 is a Monday.
+        let (monday, tuesday) = (noon(&old, 4), noon(&old, 5));
+        assert!(monday - tuesday > 4.0, "{monday} {tuesday} {:?}", old.week);
+    }
+
+    #[test]
+    fn the_hour_is_that_of_the_zone_in_summer_as_in_winter() {
+        let zone = jiff::tz::TimeZone::get("Europe/Berlin").unwrap();
+        let bin = |utc: &str| {
+            let second = utc.parse::<jiff::Timestamp>().unwrap().as_second();
+            super::super::Moment { zone: &zone, ..super::super::Moment::of(0, 0, 1, 1) }
+                .place(second)
+                .bin
+        };
+        assert_eq!((bin("2026-01-15T08:30:00Z"), bin("2026-07-15T07:30:00Z")), (9, 9));
     }
 
     #[test]

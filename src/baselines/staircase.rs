@@ -166,7 +166,7 @@ pub(super) fn shown(value: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn at(now: i64) -> Moment {
+    fn at(now: i64) -> Moment<'static> {
         Moment::of(now, now - 15, 86_400, 3_600)
     }
 

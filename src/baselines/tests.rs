@@ -33,6 +33,7 @@ static CLUSTER: Signal = signal(&[], LEVEL, Unit::Count);
 static FILLS: Signal = signal(&["namespace"], Profile::Filling { floor: 0.01 }, Unit::Ratio);
 
 const SETTINGS: BaselineSettings = BaselineSettings {
+    time_zone: TimeZone::UTC,
     warm_up: Duration::from_hours(1),
     window: Duration::from_hours(24),
     close_after: Duration::from_mins(10),

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::duration::{format_duration, parse_duration};
 use super::own_signals;
 use super::settings::{Bands, Compression, OtlpProtocol, Settings};
@@ -249,6 +251,16 @@ pub static FIELDS: &[Field] = &[
         "How far back the past reaches against which a series is judged.",
         |s, v| duration(v, 600, 14 * 86_400).map(|d| s.baseline.window = d),
         |s| format_duration(s.baseline.window)
+    ),
+    field!(
+        "baseline.time_zone",
+        "the name of a time zone such as Europe/Berlin",
+        "By whose clocks the hour of the day is taken that a season goes by, in summer as in winter.",
+        |s, v| {
+            s.baseline.time_zone = TimeZone::get(&text(v)?).map_err(|_| String::new())?;
+            Ok(())
+        },
+        |s| s.baseline.time_zone.iana_name().unwrap_or("UTC").to_owned()
     ),
     field!(
         "baseline.close_after",

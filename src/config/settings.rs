@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::signal::Signal;
@@ -113,6 +115,8 @@ pub struct BaselineSettings {
     pub warm_up: Duration,
     /// How far back the past reaches.
     pub window: Duration,
+    /// By whose clocks people work, and so the day goes.
+    pub time_zone: TimeZone,
     /// How long an anomaly's series must be back in its band before the anomaly closes, unless it flaps.
     pub close_after: Duration,
     /// How many anomalies a day may be false.
@@ -227,6 +231,7 @@ impl Default for Settings {
             baseline: BaselineSettings {
                 warm_up: Duration::from_hours(1),
                 window: Duration::from_hours(24),
+                time_zone: TimeZone::UTC,
                 close_after: Duration::from_mins(10),
                 false_per_day: 0.14,
                 bands: Bands::Told,

@@ -20,6 +20,8 @@ pub(super) struct Season {
 /// A time as the profile sees it: between the centres of two bins.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::baselines) struct Place {
+    /// Of the week; 0 is Sunday.
+    pub(in crate::baselines) day: usize,
     pub(in crate::baselines) table: usize,
     pub(in crate::baselines) bin: usize,
     pub(in crate::baselines) beside: usize,
@@ -28,7 +30,7 @@ pub(in crate::baselines) struct Place {
 }
 
 impl Place {
-    /// Where a time is, in seconds since the epoch, UTC.
+    /// Where a time is, in seconds since the epoch, as clocks show it that know no summer time.
     pub(in crate::baselines) fn of(time: f64) -> Self {
         let day = (time / DAY).floor();
         // The epoch was a Thursday; 0 is Sunday here.
@@ -41,7 +43,7 @@ impl Place {
             false => ((bin + 1) % BINS, within - 0.5),
         };
         let table = usize::from(!(1.0..6.0).contains(&weekday));
-        Self { table, bin, beside, share }
+        Self { day: weekday as usize, table, bin, beside, share }
     }
 }
 
