@@ -30,6 +30,8 @@ pub(super) struct Increases {
     from: i64,
     recent: [Few; SLOTS],
     late: [Few; SLOTS],
+    /// The sum of both.
+    kept: u32,
     past: Past,
 }
 
@@ -74,13 +76,12 @@ impl Increases {
     /// None since then.
     pub(super) fn none_since(since: i64) -> Self {
         let none = [Few::default(); SLOTS];
-        Self { at: since, from: since, recent: none, late: none, past: Past::default() }
+        Self { at: since, from: since, recent: none, late: none, kept: 0, past: Past::default() }
     }
 
     /// Whether none has come for as long as they are kept apart.
     pub(super) fn is_silent(&self) -> bool {
-        let none = Few::default();
-        self.recent == [none; SLOTS] && self.late == [none; SLOTS]
+        self.kept == 0
     }
 
     /// Whether none is remembered that still matters.
@@ -104,7 +105,7 @@ impl Increases {
         learned: Option<i64>,
         window: i64,
         mut cluster: impl FnMut(u64),
-        mut ended: impl FnMut(i64, u64, &Before),
+        mut ended: impl FnMut(i64, u32, &Before),
     ) {
         while self.at < now {
             let before = self.front();
@@ -123,17 +124,18 @@ impl Increases {
                     let silent = self.last_late().is_none_or(|last| slot - last > HOUR + WIDE);
                     if silent && learned.is_none() {
                         let next = slot + SLOT;
-                        cluster(n.saturating_add(self.recent[index(next, SLOT)].get()));
+                        cluster((n + self.recent[index(next, SLOT)].get()).into());
                     }
-                    self.late[index(slot, WIDE)].add(n);
+                    self.kept = self.kept - n + self.late[index(slot, WIDE)].add(n.into());
                 }
             }
             for begin in steps(oldest, front(self.at), WIDE) {
                 let n = std::mem::take(&mut self.late[index(begin, WIDE)]).get();
+                self.kept -= n;
                 let end = begin + WIDE;
                 if end > self.from && learned.is_none_or(|learned| end <= learned) {
                     ended(begin, n, &self.past.before());
-                    self.past.take(n, begin.max(self.from), end, window);
+                    self.past.take(n.into(), begin.max(self.from), end, window);
                 }
             }
         }
@@ -141,7 +143,7 @@ impl Increases {
 
     /// Takes in what came now.
     pub(super) fn add(&mut self, added: u64) {
-        self.recent[index(self.at, SLOT)].add(added);
+        self.kept += self.recent[index(self.at, SLOT)].add(added);
     }
 
     /// Since when increases are known.
@@ -150,20 +152,24 @@ impl Increases {
     }
 
     /// What came since then, within the last hour.
-    pub(super) fn since(&self, begin: i64) -> u64 {
-        let within = self.recents().filter(|(slot, _)| *slot >= begin);
-        within.fold(0, |sum, (_, n)| sum.saturating_add(n))
+    pub(super) fn since(&self, begin: i64) -> u32 {
+        self.recents_from(begin).map(|(_, n)| n).sum()
+    }
+
+    /// How many came within six hours.
+    pub(super) fn kept(&self) -> u32 {
+        self.kept
     }
 
     /// When something last came within the last hour.
     pub(super) fn last(&self) -> Option<i64> {
-        self.recents().filter(|(_, n)| *n > 0).last().map(|(slot, _)| slot)
+        self.recents().rev().find(|(_, n)| *n > 0).map(|(slot, _)| slot)
     }
 
     /// What has come since it last was silent for an hour, and in how many ten minutes: what is over counts no more when
     /// something else begins.
-    pub(super) fn run(&self) -> (u64, u64) {
-        let (mut sum, mut times, mut last, mut counted) = (0_u64, 0, None, None);
+    pub(super) fn run(&self) -> (u32, u32) {
+        let (mut sum, mut times, mut last, mut counted) = (0, 0, None, None);
         for (slot, n) in self.lates().chain(self.recents()).rev().filter(|(_, n)| *n > 0) {
             if last.is_some_and(|last| last - slot > HOUR) {
                 break;
@@ -171,17 +177,29 @@ impl Increases {
             if counted.is_none_or(|counted| counted - slot >= WIDE) {
                 (times, counted) = (times + 1, Some(slot));
             }
-            (sum, last) = (sum.saturating_add(n), Some(slot));
+            (sum, last) = (sum + n, Some(slot));
         }
         (sum, times)
     }
 
-    /// What was before `end`, to the last whole slot.
+    /// How many came before `end`, to the last whole slot, and in how many seconds.
+    pub(super) fn rate(&self, end: i64) -> (f64, f64) {
+        let until = self.until(end);
+        let kept = match until {
+            _ if until >= self.first() => self.kept - self.since(until),
+            _ if until <= self.front() => 0,
+            _ => self.tens(until).iter().sum::<f64>() as u32,
+        };
+        let seconds = (until - self.front()).max(0) as f64;
+        (f64::from(self.past.events) + f64::from(kept), f64::from(self.past.seconds) + seconds)
+    }
+
+    /// The same, and what its variance follows from.
     pub(super) fn before(&self, end: i64) -> Before {
-        let (tens, until) = self.tens(end);
+        let until = self.until(end);
         let mut past = self.past.widened();
         let front = floor(self.front(), WIDE);
-        for (nth, n) in (0..).zip(tens) {
+        for (nth, n) in (0..).zip(self.tens(until)) {
             let begin = front + nth * WIDE;
             if begin >= until {
                 break;
@@ -196,27 +214,32 @@ impl Increases {
 
     /// Makes what was before `end` the past, forgets what came after, and begins to keep increases apart anew.
     pub(super) fn leave_out(&mut self, end: i64, window: i64) {
-        let (tens, until) = self.tens(end);
+        let until = self.until(end);
         let front = floor(self.front(), WIDE);
-        for (nth, n) in (0..).zip(tens) {
+        for (nth, n) in (0..).zip(self.tens(until)) {
             let begin = (front + nth * WIDE).max(self.front());
             let end = until.min(front + (nth + 1) * WIDE);
             if begin < end {
-                self.past.take(n as u64, begin, end, window);
+                self.past.take(n, begin, end, window);
             }
         }
         let none = [Few::default(); SLOTS];
-        (self.from, self.recent, self.late) = (self.at, none, none);
+        (self.from, self.recent, self.late, self.kept) = (self.at, none, none, 0);
     }
 
-    /// What came in each ten minutes from [`Self::front`] on, as far as it lies before `end`, and until when that is.
-    fn tens(&self, end: i64) -> ([f64; TENS], i64) {
+    /// The end of the last whole slot before `end`.
+    fn until(&self, end: i64) -> i64 {
         let first = self.first();
-        let until = match end {
+        match end {
             _ if end >= first => floor(end, SLOT),
             _ if end > first - SLOT => first,
             _ => floor(end, WIDE),
-        };
+        }
+    }
+
+    /// What came in each ten minutes from [`Self::front`] on, as far as it lies before the end of a slot.
+    fn tens(&self, until: i64) -> [f64; TENS] {
+        let first = self.first();
         let front = floor(self.front(), WIDE);
         let mut tens = [0.0; TENS];
         let late = self.lates().filter(|(begin, _)| until >= first || begin + WIDE <= until);
@@ -224,10 +247,10 @@ impl Increases {
             if let Some(ten) =
                 usize::try_from((begin - front) / WIDE).ok().and_then(|i| tens.get_mut(i))
             {
-                *ten += n as f64;
+                *ten += f64::from(n);
             }
         }
-        (tens, until)
+        tens
     }
 
     /// The begin of what is kept apart.
@@ -240,16 +263,20 @@ impl Increases {
         ceil(self.at - HOUR, SLOT)
     }
 
-    fn recents(&self) -> impl DoubleEndedIterator<Item = (i64, u64)> {
-        let slots = (self.at - self.first()) / SLOT;
-        let first = self.first();
+    fn recents(&self) -> impl DoubleEndedIterator<Item = (i64, u32)> {
+        self.recents_from(self.first())
+    }
+
+    fn recents_from(&self, begin: i64) -> impl DoubleEndedIterator<Item = (i64, u32)> {
+        let first = ceil(begin, SLOT).max(self.first());
+        let slots = (self.at - first).div_euclid(SLOT);
         (0..=slots).map(move |nth| {
             let slot = first + nth * SLOT;
             (slot, self.recent[index(slot, SLOT)].get())
         })
     }
 
-    fn lates(&self) -> impl DoubleEndedIterator<Item = (i64, u64)> {
+    fn lates(&self) -> impl DoubleEndedIterator<Item = (i64, u32)> {
         let (front, first) = (front(self.at), self.first());
         let slots = (first - 1 - front) / WIDE;
         (0..=slots).map(move |nth| {
@@ -259,15 +286,15 @@ impl Increases {
     }
 
     fn last_late(&self) -> Option<i64> {
-        self.lates().filter(|(_, n)| *n > 0).last().map(|(begin, _)| begin)
+        self.lates().rev().find(|(_, n)| *n > 0).map(|(begin, _)| begin)
     }
 }
 
 impl Past {
     /// Takes in what came in ten minutes, or in a part of them.
-    fn take(&mut self, n: u64, begin: i64, end: i64, window: i64) {
+    fn take(&mut self, n: f64, begin: i64, end: i64, window: i64) {
         let mut sums = self.widened();
-        sums.put(n as f64);
+        sums.put(n);
         self.set(&sums);
         self.pass(begin, end, window);
     }
@@ -336,29 +363,35 @@ impl Sums {
     }
 }
 
-/// A number of events in two bytes: exact below 4,096, and to one part in 4,096 up to 134 million.
+/// A number of events in two bytes: exact below 4,096, and to one part in 4,096 up to 67 million, of which as many as are
+/// kept fit in 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Few(u16);
 
 impl Few {
     const DIGITS: u32 = 12;
 
-    fn get(self) -> u64 {
+    const LARGEST: u16 = (15 << Self::DIGITS) - 1;
+
+    fn get(self) -> u32 {
         let exponent = self.0 >> Self::DIGITS;
-        u64::from(self.0 & ((1 << Self::DIGITS) - 1)) << exponent
+        u32::from(self.0 & ((1 << Self::DIGITS) - 1)) << exponent
     }
 
-    fn add(&mut self, more: u64) {
-        let n = self.get().saturating_add(more);
+    /// Adds so many, and says by how much it has grown.
+    fn add(&mut self, more: u64) -> u32 {
+        let before = self.get();
+        let n = u64::from(before).saturating_add(more);
         let mut exponent = (u64::BITS - n.leading_zeros()).saturating_sub(Self::DIGITS);
         let rounded = |exponent: u32| n.saturating_add((1 << exponent) >> 1) >> exponent;
         if rounded(exponent) >> Self::DIGITS > 0 {
             exponent += 1;
         }
         *self = match exponent {
-            0..16 => Self((exponent << Self::DIGITS) as u16 | rounded(exponent) as u16),
-            _ => Self(u16::MAX),
+            0..15 => Self((exponent << Self::DIGITS) as u16 | rounded(exponent) as u16),
+            _ => Self(Self::LARGEST),
         };
+        self.get() - before
     }
 }
 
@@ -415,8 +448,8 @@ mod tests {
         for n in [0, 1, 4095, 4096, 8191, 8192, 65_535, 65_536, 100_000_000, u64::MAX] {
             let mut few = Few::default();
             few.add(n);
-            let kept = few.get();
-            let largest = 4095 << 15;
+            let kept = u64::from(few.get());
+            let largest = 4095 << 14;
             assert!(n.min(largest).abs_diff(kept) * 4096 <= n, "{n}: {kept}");
         }
     }
@@ -488,6 +521,10 @@ mod tests {
                         increases.add(n);
                     }
                 }
+            }
+            for end in [now - 600, now - HOUR, now - 2 * HOUR, now - KEPT] {
+                let before = often.before(end);
+                prop_assert_eq!(often.rate(end), (before.events, before.exposure));
             }
             let (rare, often) = (rare.before(now - 600), often.before(now - 600));
             for (a, b) in [

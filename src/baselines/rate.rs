@@ -106,8 +106,9 @@ impl Rate {
             self.increases.add(added as u64);
         }
         self.total = total;
-        let judge = |window| self.judge(window, at, wanted, clusters);
-        let judged = WINDOWS.into_iter().filter_map(judge);
+        // What may be over is judged by the shortest window alone.
+        let windows = if self.goes_on(at.now) { &WINDOWS[..] } else { &WINDOWS[..1] };
+        let judged = windows.iter().filter_map(|w| self.judge(*w, at, wanted, clusters));
         let worst = judged.min_by(|a, b| a.p_value.total_cmp(&b.p_value));
         let expectation = worst.map(|worst| Expectation {
             p_value: (worst.p_value * WINDOWS.len() as f64).min(1.0),
@@ -130,7 +131,7 @@ impl Rate {
                 let often = past.exposure >= NEARLY_A_DAY as f64 && past.an_hour() >= BUSY;
                 if often || season.is_some() {
                     let season = season.get_or_insert_with(|| Box::new(Profile::new()));
-                    season.learn(at.place(begin), n as f64);
+                    season.learn(at.place(begin), n.into());
                 }
             },
         );
@@ -146,28 +147,31 @@ impl Rate {
     ) -> Option<Expectation> {
         let begin = at.now - window;
         let end = self.stopped.map_or(begin, |stopped| begin.min(stopped - WIDE));
-        let past = self.increases.before(end);
-        let too_young = window == LONG && past.exposure < (BLOCKS * HOUR) as f64;
-        let over = window != WIDE && !self.goes_on(at.now);
-        if past.exposure <= 0.0 || too_young || over {
+        let (events, exposure) = self.increases.rate(end);
+        let too_young = window == LONG && exposure < (BLOCKS * HOUR) as f64;
+        if exposure <= 0.0 || too_young {
+            return None;
+        }
+        // The share of the past that the window is, and so the uncertainty of the rate.
+        let ratio = window as f64 / exposure;
+        let usual = self.usual(begin, at);
+        let mean = ((events + 0.5) * ratio + usual).max(QUIETEST * (events + 0.5) * ratio);
+        let least_variance = mean * (1.0 + ratio);
+        // Within a standard deviation it is no surprise, and need not be weighed further.
+        let small = |observed: u32| f64::from(observed) <= mean + least_variance.sqrt() && !wanted;
+        if small(self.increases.kept()) {
             return None;
         }
         let (observed, times) = match window {
             LONG => self.increases.run(),
             _ => (self.increases.since(begin), 0),
         };
-        // The share of the past that the window is, and so the uncertainty of the rate.
-        let ratio = window as f64 / past.exposure;
-        let usual = self.usual(begin, at);
-        let mean =
-            ((past.events + 0.5) * ratio + usual).max(QUIETEST * (past.events + 0.5) * ratio);
-        let least_variance = mean * (1.0 + ratio);
-        // Within a standard deviation it is no surprise, and need not be weighed further.
-        if (observed as f64) <= mean + least_variance.sqrt() && !wanted {
+        if small(observed) {
             return None;
         }
+        let past = self.increases.before(end);
         let own = self.dispersion(window, &past);
-        let dispersion = clusters.dispersion(own, past.events as u64);
+        let dispersion = clusters.dispersion(own, events as u64);
         // Over hours clusters can be told apart, and how many there are is the stronger evidence.
         let (count, variance) = match window == LONG && dispersion > own {
             true => (times, own * least_variance),
@@ -175,13 +179,13 @@ impl Rate {
         };
         let history = self.increases.known(self.stopped.unwrap_or(at.now)).min(at.window);
         Some(Expectation {
-            observed: observed as f64,
-            expected: (past.events * ratio + usual).max(QUIETEST * past.events * ratio),
+            observed: observed.into(),
+            expected: (events * ratio + usual).max(QUIETEST * events * ratio),
             lower: 0.0,
             upper: upper(mean, own * least_variance),
-            p_value: count_upper(count, mean, variance),
+            p_value: count_upper(count.into(), mean, variance),
             tail: 1.0,
-            samples: past.events.round() as u64,
+            samples: events.round() as u64,
             history: SignedDuration::from_secs(history),
             window: Some(SignedDuration::from_secs(window)),
             runs_out: None,

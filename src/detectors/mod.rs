@@ -20,11 +20,12 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::anomaly::Anomaly;
+use crate::model::contributors::Contribution;
 use crate::model::expectation::Expectation;
 use crate::model::reading::SeriesKey;
 use crate::model::record::Time;
 use crate::model::report::{AnomalyLabels, NOMINAL, Rarities, Suspected};
-use crate::model::signal::{FAMILIES, Signal};
+use crate::model::signal::{FAMILIES, Signal, Unit};
 
 use calibration::Calibration;
 use scale::Scale;
@@ -141,6 +142,27 @@ impl Detectors {
         self.tracks.retain(|_, track| track.is_of_interest());
         self.remember(&changes.opened, ended, bounds.keep_closed, now);
         changes
+    }
+
+    /// Adds to what opened or grew at this tick who contributed most to it.
+    pub fn attribute(
+        &mut self,
+        changes: &mut Changes,
+        most: impl Fn(&Anomaly) -> (Unit, Vec<Contribution>),
+    ) {
+        for told in changes.opened.iter_mut().chain(&mut changes.updated) {
+            let (unit, contributors) = most(told);
+            if contributors.is_empty() {
+                continue;
+            }
+            let anomaly = Arc::make_mut(told);
+            anomaly.explanation.push_str(&words::most(&contributors, unit));
+            anomaly.contributors = contributors;
+            let key = SeriesKey { signal: told.signal.clone(), labels: told.labels.clone() };
+            if let Some(track) = self.tracks.get_mut(&key) {
+                track.attribute(told);
+            }
+        }
     }
 
     /// Says of each judgement how often something so rare comes. Unless something is told, or was within the hour, it is

@@ -87,6 +87,13 @@ impl Track {
         self.anomaly.as_ref().filter(|a| a.state == State::Open)
     }
 
+    /// Says who contributed most to the anomaly, which was told just now.
+    pub(super) fn attribute(&mut self, told: &Arc<Anomaly>) {
+        if self.anomaly.as_ref().is_some_and(|a| a.id == told.id) {
+            self.anomaly = Some(Arc::clone(told));
+        }
+    }
+
     /// What may turn out to be an anomaly.
     pub(super) fn suspected(&self) -> Option<&Arc<Anomaly>> {
         self.anomaly.as_ref().filter(|a| a.state == State::Suspected)
@@ -235,6 +242,7 @@ fn anomaly((key, signal, expectation): &JudgedSeries, tick: Tick, since: Time) -
         score: score(expectation.tail),
         p_value: expectation.p_value,
         detector: format!("{}/2_of_3", expectation.baseline).as_str().into(),
+        contributors: Vec::new(),
         explanation: words::explain(signal, &key.labels, expectation, since),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::SignedDuration;
 
+use crate::model::contributors::Contribution;
 use crate::model::expectation::Expectation;
 use crate::model::reading::Labels;
 use crate::model::record::Time;
@@ -100,6 +101,13 @@ pub(super) fn again(times: u32, first: Time, hold: Option<SignedDuration>) -> St
             duration(hold)
         ),
     }
+}
+
+/// What is added of those who contributed most.
+pub(super) fn most(contributors: &[Contribution], unit: Unit) -> String {
+    let one = |c: &Contribution| format!("{} ({})", c.subject, amount(unit, c.amount));
+    let all: Vec<String> = contributors.iter().map(one).collect();
+    format!("; most by {}", all.join(", "))
 }
 
 /// The subject, and the labels that it does not tell.

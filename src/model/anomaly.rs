@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::contributors::Contribution;
 use super::finding::Severity;
 use super::layer::Layer;
 use super::reading::Labels;
@@ -108,7 +109,11 @@ pub struct Anomaly {
     pub p_value: f64,
     /// The baseline and the rule that flagged it.
     pub detector: Text,
-    /// One sentence: observed, expected, band, since when, how rare, samples behind it.
+    /// The objects that have contributed most to a count or to durations, largest first; empty where that is not known,
+    /// or the series is about one object.
+    #[serde(default)]
+    pub contributors: Vec<Contribution>,
+    /// One sentence: observed, expected, band, since when, how rare, samples behind it, who contributed most.
     pub explanation: String,
 }
 

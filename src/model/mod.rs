@@ -1,6 +1,7 @@
 //! The nouns. Every stage speaks them; they know no stage.
 
 pub mod anomaly;
+pub mod contributors;
 pub mod disruption;
 pub mod expectation;
 pub mod fields;

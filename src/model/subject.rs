@@ -7,7 +7,7 @@ use super::record::Resource;
 use super::text::Text;
 
 /// The object that a finding or an anomaly is about. A cluster-wide one has kind `Cluster` and no name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subject {
     /// `group/version` of the object's API; empty when it is not known, as for owners of other people's kinds.
     pub api_version: Text,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
+use super::contributors::Contributors;
 use super::kind::Kind;
 use super::reading::{Labels, SeriesKey};
 use super::record::{Object, Uid};
@@ -39,6 +40,9 @@ pub struct Tallies {
     /// Events about pods that are not known yet, by pod.
     #[serde(skip)]
     deferred: BTreeMap<Key, Vec<Key>>,
+    /// Which objects the totals have grown by of late.
+    #[serde(skip)]
+    pub contributors: Contributors,
 }
 
 /// Events that wait for their pods at most; they wait only while lists come in.
@@ -49,6 +53,7 @@ impl Tallies {
     pub fn add(&mut self, signal: &Signal, labels: Labels, n: u64) {
         if n > 0 {
             let key = SeriesKey { signal: signal.name.into(), labels };
+            self.contributors.take(&key, n as f64);
             let total = self.counters.entry(key).or_default();
             *total = total.saturating_add(n);
         }
@@ -62,6 +67,7 @@ impl Tallies {
         }
         let seconds = seconds.max(0.0);
         let key = SeriesKey { signal: signal.name.into(), labels };
+        self.contributors.take(&key, seconds);
         let histogram = self.histograms.entry(key).or_default();
         histogram.buckets.resize(bounds.len() + 1, 0);
         let bucket = bounds.iter().position(|bound| seconds <= *bound).unwrap_or(bounds.len());

@@ -23,7 +23,7 @@ use crate::model::layer::Layer;
 use crate::model::reading::{Labels, Readings, SeriesKey};
 use crate::model::record::{Object, Time};
 use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
-use crate::model::signal::{Observation, Profile, Read, Signal};
+use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
 use crate::model::tally::Tallies;
 use crate::model::view::View;
 use crate::model::world::{Delta, Recall, World};
@@ -156,6 +156,7 @@ impl Pipeline {
                 if first {
                     tallies.look_only(object.kind(), true);
                 }
+                tallies.contributors.see(object, now);
                 for layer in layers::ALL {
                     (layer.observe)(&observation, tallies);
                 }
@@ -360,7 +361,8 @@ impl Pipeline {
         notices: &mut Vec<Notice>,
     ) -> u64 {
         let mut judged = Vec::new();
-        let State { baselines, detectors, disruptions, watching_since, .. } = &mut self.state;
+        let State { baselines, detectors, disruptions, watching_since, tallies, .. } =
+            &mut self.state;
         let at = Circumstances {
             now,
             watching_since: watching_since.unwrap_or(now),
@@ -386,7 +388,12 @@ impl Pipeline {
             close_after: signed(self.settings.baseline.close_after),
             keep_closed: self.settings.limits.closed_anomalies,
         };
-        let changes = detectors.step(judged, bounds, now);
+        let mut changes = detectors.step(judged, bounds, now);
+        detectors.attribute(&mut changes, |anomaly| {
+            let signal = signals.iter().find(|s| anomaly.signal == s.signal.name);
+            let most = |s: &Signal| (s.unit, tallies.contributors.most(s, &anomaly.labels, now));
+            signal.map_or((Unit::Count, Vec::new()), |s| most(s.signal))
+        });
         notices.extend(changes.opened.into_iter().map(Notice::AnomalyOpened));
         notices.extend(changes.updated.into_iter().map(Notice::AnomalyUpdated));
         notices.extend(changes.closed.into_iter().map(Notice::AnomalyClosed));

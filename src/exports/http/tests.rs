@@ -47,6 +47,7 @@ fn anomaly(id: &str, layer: Layer, phase: Phase) -> Arc<Anomaly> {
         score: 0.9,
         p_value: 1e-9,
         detector: "test".into(),
+        contributors: Vec::new(),
         explanation: format!("{id} was not expected"),
     })
 }

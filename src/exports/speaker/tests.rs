@@ -66,6 +66,7 @@ fn anomaly(id: &str, series: &str) -> Anomaly {
         score: 0.9,
         p_value: 1e-9,
         detector: "test".into(),
+        contributors: Vec::new(),
         explanation: "it was expected".to_owned(),
     }
 }
