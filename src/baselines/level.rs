@@ -221,7 +221,8 @@ impl Level {
             clock - s.at < self.steps.stride().max(history / 32) && s.seasonal == season.is_some()
         };
         if !self.summary.as_ref().is_some_and(fresh) {
-            let usual = season.map(|season| move |second| season.at(at.place(second)));
+            let usual = |second| season.map_or(0.0, |season| season.at(at.place(second)));
+            let usual: Option<&dyn Fn(i64) -> f64> = season.map(|_| &usual as _);
             self.summary = summary(self.steps.held(clock, at.window), clock, usual);
         }
         self.summary
@@ -234,11 +235,11 @@ impl Level {
 fn summary(
     held: impl Iterator<Item = Held>,
     clock: i64,
-    usual: Option<impl Fn(i64) -> f64>,
+    usual: Option<&dyn Fn(i64) -> f64>,
 ) -> Option<Summary> {
     let mut values: Vec<(f64, i64)> = Vec::new();
     for Held { mut from, until, value } in held {
-        let Some(usual) = &usual else {
+        let Some(usual) = usual else {
             values.push((value, until - from));
             continue;
         };
