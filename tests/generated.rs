@@ -10,7 +10,7 @@ use kubestrata::{catalog, config, exports};
 
 #[test]
 fn generated_pages_are_fresh() {
-    let pages = [
+    let mut pages = vec![
         ("docs/signals.md", catalog::signals_markdown()),
         ("docs/metrics.md", exports::prometheus::own_metrics_markdown()),
         ("docs/configuration.md", config::reference_markdown()),
@@ -20,6 +20,8 @@ fn generated_pages_are_fresh() {
         ("alerts/bands.rules.yaml", catalog::band_rules_yaml()),
         ("docs/cli.md", kubestrata::cli::reference_markdown()),
     ];
+    let rules = Layer::ALL.map(|l| format!("charts/kubestrata/files/rules/{l}.yaml"));
+    pages.extend(rules.iter().map(String::as_str).zip(Layer::ALL.map(catalog::layer_rules_yaml)));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut stale = Vec::new();
     for (path, fresh) in pages {

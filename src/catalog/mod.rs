@@ -8,7 +8,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 pub use bands::band_rules_yaml;
-pub use role::{cluster_role_yaml, lease_role_yaml, rights_markdown};
+pub use role::{cluster_role_yaml, layer_rules_yaml, lease_role_yaml, rights_markdown};
 
 use crate::layers;
 use crate::model::kind::Kind;

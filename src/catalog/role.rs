@@ -96,6 +96,26 @@ pub fn lease_role_yaml() -> String {
     )
 }
 
+/// The rules of one layer by itself, and those that each source adds to it that is opted in to: what a chart merges.
+#[must_use]
+pub fn layer_rules_yaml(layer: Layer) -> String {
+    let (opted, plain): (Vec<Kind>, Vec<Kind>) =
+        kinds_of(&[layer]).into_iter().partition(|k| k.is_opt_in());
+    let mut yaml = format!(
+        "# Generated from the declarations in src/layers by tests/generated.rs. Do not edit.\n\
+         rules:\n{}sources:\n",
+        Rules::of(plain.into_iter()).yaml()
+    );
+    for kind in opted {
+        let rules = Rules::of([kind].into_iter()).yaml();
+        if !rules.is_empty() {
+            let rules: String = rules.lines().map(|line| format!("  {line}\n")).collect();
+            let _ = write!(yaml, "  {}:\n{rules}", kind.source());
+        }
+    }
+    yaml
+}
+
 /// `docs/rights.md`: the rules of each layer by itself, and what each source that is opted in to adds.
 #[must_use]
 pub fn rights_markdown() -> String {
