@@ -37,10 +37,6 @@ impl Rules {
             }
         };
         self.allow(kind.group(), verbs, kind.plural());
-        if kind == Kind::Event {
-            // Older API servers, and roles written for them, know events in the core group only.
-            self.allow("", verbs, kind.plural());
-        }
     }
 
     fn allow(&mut self, group: &'static str, verbs: &'static str, resource: &'static str) {

@@ -17,6 +17,7 @@ mod collector;
 pub mod crds;
 mod exposition;
 pub mod follower;
+pub mod helm;
 mod http;
 mod kubelet;
 pub mod manifests;

@@ -152,7 +152,7 @@ spec:
 - name: audit
   secret:
     secretName: {{ required "audit.enabled needs audit.secretName: a Secret with tls.crt and tls.key" .Values.audit.secretName }}
-    defaultMode: 0440
+    defaultMode: 288
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
@@ -170,7 +170,7 @@ spec:
 {{- $selector := dict "matchLabels" (include "kubestrata.selectorLabels" $ | fromYaml) -}}
 topologySpreadConstraints:
   {{- range . }}
-  - {{ merge (deepCopy .) (dict "labelSelector" $selector) | toYaml | nindent 4 | trim }}
+  - {{ ternary . (merge (dict "labelSelector" $selector) .) (hasKey . "labelSelector") | toYaml | nindent 4 | trim }}
   {{- end }}
 {{- end -}}
 {{- end -}}
