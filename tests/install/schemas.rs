@@ -12,13 +12,13 @@ use crate::bed::objects;
 pub async fn write(client: &Client, folder: &Path) {
     let index = objects::get(client, "/openapi/v3").await.unwrap();
     let mut written = 0;
-    for (path, document) in index["paths"].as_object().unwrap() {
+    for path in index["paths"].as_object().unwrap().keys() {
         // One document a group and version.
-        if !path.starts_with("api/v") && path.matches('/').count() != 2 {
+        let of_group = path.starts_with("apis/") && path.matches('/').count() == 2;
+        if !path.starts_with("api/v") && !of_group {
             continue;
         }
-        let url = document["serverRelativeURL"].as_str().unwrap();
-        let mut spec = objects::get(client, url).await.unwrap();
+        let mut spec = objects::get(client, &format!("/openapi/v3/{path}")).await.unwrap();
         let mut schemas = spec["components"]["schemas"].take();
         schemas.as_object_mut().unwrap().values_mut().for_each(close);
         for (name, schema) in schemas.as_object().unwrap() {
