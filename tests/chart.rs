@@ -145,7 +145,11 @@ fn spelled(names: &[&str]) -> BTreeSet<String> {
         };
         for file in helm::files(folder, end) {
             let file = file.file_name().unwrap().to_string_lossy().into_owned();
-            all.insert(format!("{before}{}", file.trim_end_matches(end)));
+            let stem = match file.trim_end_matches(end) {
+                "kubestrata" => "alerts",
+                stem => stem.trim_start_matches("kubestrata-"),
+            };
+            all.insert(format!("{before}{stem}"));
         }
     }
     all
@@ -257,28 +261,41 @@ fn alert(objects: &[Value], name: &str) -> Option<Value> {
     rules.find(|rule| rule["alert"] == name).cloned()
 }
 
+/// The groups of all files of rules, and the names of their alerts.
+fn groups_and_alerts() -> (Vec<Value>, BTreeSet<String>) {
+    let (mut groups, mut alerts) = (Vec::new(), BTreeSet::new());
+    for file in helm::files("alerts", ".rules.yaml") {
+        let rules: Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        groups.extend(rules["groups"].as_array().unwrap().iter().cloned());
+    }
+    for rule in groups.iter().flat_map(|g| g["rules"].as_array().unwrap()) {
+        alerts.extend(rule["alert"].as_str().map(str::to_owned));
+    }
+    (groups, alerts)
+}
+
 #[test]
 fn every_rule_reaches_the_operator_as_it_is_unless_told_otherwise() {
-    let objects = helm::render(&["--set", "prometheusRule.enabled=true"]);
-    let mut names = BTreeSet::new();
-    for file in helm::files("alerts", ".rules.yaml") {
-        let text = fs::read_to_string(&file).unwrap();
-        let rules: Value = serde_saphyr::from_str(&text).unwrap();
-        let groups = rules["groups"].as_array().unwrap();
-        for group in groups {
-            let same = |o: &Value| {
-                (o["spec"]["groups"].as_array()).is_some_and(|all| all.iter().any(|g| g == group))
-            };
-            // An alert gets a map of labels where it has none.
-            let bare = group["rules"].as_array().unwrap().iter().any(|r| r["labels"].is_null());
-            assert!(bare || objects.iter().any(same), "{}: {}", file.display(), group["name"]);
-            let alerts = group["rules"].as_array().unwrap().iter();
-            names.extend(alerts.filter_map(|r| r["alert"].as_str()).map(str::to_owned));
-        }
+    let (groups, names) = groups_and_alerts();
+    let on = "prometheusRule.enabled=true";
+    let grafana = "prometheusRule.dashboardUrl=https://grafana.example.com";
+    let objects = helm::render(&["--set", on, "--set", grafana]);
+    let rules = objects.iter().filter(|o| o["kind"] == "PrometheusRule");
+    let rendered: Vec<&Value> =
+        rules.flat_map(|o| o["spec"]["groups"].as_array().unwrap()).collect();
+    assert_eq!(rendered.len(), groups.len());
+    for group in &groups {
+        assert!(rendered.contains(&group), "{} is another", group["name"]);
     }
-    for name in &names {
-        assert!(alert(&objects, name).is_some(), "{name} is not rendered");
-    }
+    let text = helm::render_text(&[
+        "--set",
+        on,
+        "--set",
+        "prometheusRule.runbookUrl=https://runbooks.example",
+    ]);
+    let text = text.unwrap();
+    assert!(!text.contains("grafana.example.com"), "nobody has that Grafana");
+    assert!(!text.contains("main/docs/runbooks"), "runbooks are elsewhere");
     let Some(name) = names.first() else { return };
     let set = format!(
         "prometheusRule.enabled=true,prometheusRule.additionalRuleLabels.team=us,prometheusRule.overrides.{name}.for=77m"

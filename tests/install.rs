@@ -120,6 +120,24 @@ fn held(cluster: &Cluster) -> Vec<String> {
     }
 }
 
+/// With the account, the configuration and the Role of two replicas, one of two processes speaks.
+async fn one_of_two_leads(scene: &rights::Scene<'_>) {
+    let replicas = [scene.start("kubestrata-a"), scene.start("kubestrata-b")];
+    eventually(Duration::from_mins(1), "one of two leads", async || {
+        let mut leaders = 0.0;
+        for replica in &replicas {
+            leaders += replica.metrics().await?.sum("kubestrata_leader", &[]);
+        }
+        anyhow::ensure!(leaders == 1.0, "{leaders} leaders");
+        Ok(())
+    })
+    .await;
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/kubestrata/leases/kubestrata";
+    let lease = objects::get(scene.client(), lease).await.unwrap();
+    let holder = lease["spec"]["holderIdentity"].as_str().unwrap();
+    assert!(holder.starts_with("kubestrata-"), "{holder}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn helm_installs_upgrades_and_uninstalls_it() {
     let cluster = Cluster::start(&ClusterOptions { nodes: 3, ..Default::default() });
@@ -152,6 +170,8 @@ async fn helm_installs_upgrades_and_uninstalls_it() {
         first["status"]
     );
     assert!(held(&cluster).len() >= 14, "{:?}", held(&cluster));
+
+    one_of_two_leads(&rights::Scene::new(&cluster, client.clone()).await).await;
 
     let other = format!("{everything},replicas=1,config.tick=30s");
     helm(&[

@@ -115,13 +115,23 @@ impl<'a> Scene<'a> {
         .await;
     }
 
-    /// Starts kubestrata, and waits until just these sources are blind and all others see.
-    async fn is_blind_to(&self, blind: &BTreeSet<String>, what: &str) {
+    /// A client with every right.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Starts kubestrata as the pod of this name would run.
+    pub fn start(&self, pod: &str) -> Kubestrata {
         let args = ["run", "--config", self.config.to_str().unwrap(), "--kubeconfig"];
         let args = [&args[..], &[self.kubeconfig.to_str().unwrap()]].concat();
-        let state = self.folder.path().join("state");
-        let env = [("KUBESTRATA_STATE_DIRECTORY", state.to_str().unwrap())];
-        let mut daemon = Kubestrata::start_with(&args, &env);
+        let state = self.folder.path().join(pod);
+        let env = [("KUBESTRATA_STATE_DIRECTORY", state.to_str().unwrap()), ("HOSTNAME", pod)];
+        Kubestrata::start_with(&args, &env)
+    }
+
+    /// Starts kubestrata, and waits until just these sources are blind and all others see.
+    async fn is_blind_to(&self, blind: &BTreeSet<String>, what: &str) {
+        let mut daemon = self.start("kubestrata-0");
         let forbidden = |s: &&crate::bed::Sample| s.labels["state"] == "forbidden" && s.value > 0.0;
         eventually(Duration::from_mins(2), what, async || {
             let metrics = daemon.metrics().await?;

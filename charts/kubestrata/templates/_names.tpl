@@ -97,3 +97,9 @@ namespace: {{ index . 2 }}
 labels:
   {{- include "kubestrata.labels" $root | nindent 2 }}
 {{- end -}}
+
+{{/* What a file's object is called after: (list file end), without the project's name, which the object has already. */}}
+{{- define "kubestrata.stem" -}}
+{{- $stem := trimSuffix (index . 1) (index . 0) -}}
+{{- ternary "alerts" (trimPrefix "kubestrata-" $stem) (eq $stem "kubestrata") -}}
+{{- end -}}
