@@ -177,6 +177,35 @@ fn every_object_has_the_labels_of_its_release_and_lies_in_its_namespace() {
         let everywhere = kind.as_str().unwrap().starts_with("Cluster");
         assert_eq!(object["metadata"]["namespace"] == "kubestrata", !everywhere, "{kind}");
     }
+    for object in helm::render(&["--set", &format!("{set},namespaceOverride=other")]) {
+        let namespace = &object["metadata"]["namespace"];
+        assert!(namespace.is_null() || namespace == "other", "{object}");
+        for subject in object["subjects"].as_array().into_iter().flatten() {
+            assert_eq!(subject["namespace"], "other", "{object}");
+        }
+    }
+}
+
+#[test]
+fn who_edits_the_plain_configuration_gets_other_pods() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in plain::pages() {
+        fs::write(folder.path().join(path.rsplit('/').next().unwrap()), text).unwrap();
+    }
+    let maps = || {
+        let at = folder.path().to_str().unwrap();
+        let objects = helm::objects(&helm::program("kubectl", &["kustomize", at], "").unwrap().0);
+        let volumes = &helm::the(&objects, "Deployment")["spec"]["template"]["spec"]["volumes"];
+        let named = volumes[0]["configMap"]["name"].clone();
+        assert_eq!(named, helm::the(&objects, "ConfigMap")["metadata"]["name"]);
+        assert!(!helm::the(&objects, "Namespace").is_null());
+        named
+    };
+    let before = maps();
+    let file = folder.path().join("kubestrata.yaml");
+    let config = fs::read_to_string(&file).unwrap();
+    fs::write(file, format!("{config}tick: 30s\n")).unwrap();
+    assert_ne!(before, maps());
 }
 
 /// What the chart says of layers: in the configuration, and the rules of the role.

@@ -77,6 +77,16 @@ async fn the_api_server_takes_all_that_is_rendered() {
     let client = cluster.client().await;
     make_namespace(&client).await;
     install_operator(&cluster).await;
+    eventually(Duration::from_mins(1), "its schemas are published", async || {
+        let published = objects::get(&client, "/openapi/v3/apis/monitoring.coreos.com/v1").await?;
+        let schemas = published["components"]["schemas"].to_string();
+        let kinds = ["ServiceMonitor", "PodMonitor", "PrometheusRule"];
+        let missing: Vec<_> =
+            kinds.iter().filter(|k| !schemas.contains(&format!("v1.{k}\""))).collect();
+        anyhow::ensure!(missing.is_empty(), "{missing:?} are missing");
+        Ok(())
+    })
+    .await;
     let folder = tempfile::tempdir().unwrap();
     schemas::write(&client, folder.path()).await;
     let schema =
@@ -224,4 +234,5 @@ async fn the_plain_manifests_let_it_see_all_and_no_right_is_idle() {
     scene.sees_all().await;
     scene.misses_what_is_taken().await;
     scene.needs_to_watch().await;
+    scene.sees_each_layer_alone().await;
 }

@@ -127,6 +127,7 @@ pub const FEATURES: &[(&str, &[&str], &[&str])] = &[
     ("state.persistence.enabled=true", &["StatefulSet/kubestrata"], &["Deployment/kubestrata"]),
     ("state.persistence.enabled=true,state.persistence.existingClaim=mine", &[], &[]),
     ("state.enabled=false", &[], &[]),
+    ("listen.address=0.0.0.0,listen.port=8080,service.port=80", &[], &[]),
     ("audit.enabled=true,audit.secretName=shown", &["Service/kubestrata-audit"], &[]),
     ("service.enabled=false", &[], &["Service/kubestrata"]),
     ("rbac.create=false", &[], &["ClusterRole/kubestrata", "ClusterRoleBinding/kubestrata"]),

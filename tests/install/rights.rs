@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kube::Client;
 use kubestrata::model::kind::Kind;
+use kubestrata::model::layer::Layer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bed::{Cluster, Kubestrata, eventually, objects};
+use crate::bed::{Cluster, Kubestrata, eventually, helm, objects};
 use crate::{DEPLOYMENT, NAMESPACE, kubectl};
 
 /// A right: a resource with its group, or a URL that is none.
@@ -38,11 +40,39 @@ impl Right {
     }
 }
 
+/// Rights with their verbs.
+type Rights = BTreeMap<Right, Value>;
+
+/// The rights that a role gives, which all only read.
+fn rights_of(role: &Value) -> Rights {
+    let mut rights = Rights::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let names = |field: &str| {
+            let names = rule[field].as_array().cloned().unwrap_or_default();
+            names.into_iter().map(|n| n.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let reads = names("verbs").iter().all(|v| ["get", "list", "watch"].contains(&v.as_str()));
+        assert!(reads, "it only reads: {rule}");
+        for url in names("nonResourceURLs") {
+            rights.insert(Right::Url(url), rule["verbs"].clone());
+        }
+        for (group, resource) in names("apiGroups")
+            .iter()
+            .flat_map(|g| names("resources").into_iter().map(move |r| (g, r)))
+        {
+            rights.insert(Right::Resource(group.clone(), resource), rule["verbs"].clone());
+        }
+    }
+    rights
+}
+
 pub struct Scene<'a> {
     cluster: &'a Cluster,
     client: Client,
     /// Rights with their verbs.
-    rights: BTreeMap<Right, Value>,
+    rights: Rights,
+    /// Those that it has now.
+    given: Mutex<Rights>,
     kubeconfig: PathBuf,
     config: PathBuf,
     folder: TempDir,
@@ -63,30 +93,13 @@ impl<'a> Scene<'a> {
         std::fs::write(&config, map["data"]["kubestrata.yaml"].as_str().unwrap()).unwrap();
         let role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/kubestrata";
         let role = objects::get(&client, role).await.unwrap();
-        let mut rights = BTreeMap::new();
-        for rule in role["rules"].as_array().unwrap() {
-            let names = |field: &str| {
-                let names = rule[field].as_array().cloned().unwrap_or_default();
-                names.into_iter().map(|n| n.as_str().unwrap().to_owned()).collect::<Vec<_>>()
-            };
-            let reads =
-                names("verbs").iter().all(|v| ["get", "list", "watch"].contains(&v.as_str()));
-            assert!(reads, "it only reads: {rule}");
-            for url in names("nonResourceURLs") {
-                rights.insert(Right::Url(url), rule["verbs"].clone());
-            }
-            for (group, resource) in names("apiGroups")
-                .iter()
-                .flat_map(|g| names("resources").into_iter().map(move |r| (g, r)))
-            {
-                rights.insert(Right::Resource(group.clone(), resource), rule["verbs"].clone());
-            }
-        }
-        Self { cluster, client, rights, kubeconfig, config, folder }
+        let rights = rights_of(&role);
+        let given = Mutex::new(rights.clone());
+        Self { cluster, client, rights, given, kubeconfig, config, folder }
     }
 
-    /// Gives these rights and no others, and waits until the API server goes by them, as `probe` shows.
-    async fn give(&self, rights: &BTreeMap<Right, Value>, probe: (&Right, &str)) {
+    /// Gives these rights and no others, and waits until the API server goes by them.
+    async fn give(&self, rights: &Rights) {
         let rule = |(right, verbs): (&Right, &Value)| match right {
             Right::Url(url) => json!({"nonResourceURLs": [url], "verbs": verbs}),
             Right::Resource(group, resource) => {
@@ -95,22 +108,27 @@ impl<'a> Scene<'a> {
         };
         let rules: Value = rights.iter().map(rule).collect();
         self.cluster.set_rules("kubestrata", &rules).await;
-        let (right, verb) = probe;
-        let wanted =
-            rights.get(right).is_some_and(|verbs| verbs.as_array().unwrap().contains(&json!(verb)));
-        let spec = match right {
+        let before = std::mem::replace(&mut *self.given.lock().unwrap(), rights.clone());
+        let has = |rights: &Rights, right: &Right, verb: &Value| {
+            rights.get(right).is_some_and(|verbs| verbs.as_array().unwrap().contains(verb))
+        };
+        let all = before.iter().chain(rights);
+        let mut all =
+            all.flat_map(|(r, verbs)| verbs.as_array().unwrap().iter().map(move |v| (r, v)));
+        // A role changes as a whole, so one difference shows it.
+        let differs = all.find(|(r, v)| has(&before, r, v) != has(rights, r, v));
+        let Some((right, verb)) = differs else { return };
+        let mut spec = match right {
             Right::Url(url) => json!({"nonResourceAttributes": {"path": url, "verb": verb}}),
             Right::Resource(group, resource) => {
                 json!({"resourceAttributes": {"group": group, "resource": resource, "verb": verb}})
             }
         };
-        let user = format!("system:serviceaccount:{NAMESPACE}:kubestrata");
-        let mut review = json!({"spec": spec});
-        review["spec"]["user"] = json!(user);
+        spec["user"] = json!(format!("system:serviceaccount:{NAMESPACE}:kubestrata"));
         let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
         eventually(Duration::from_secs(30), "the role is as it was given", async || {
-            let answer = objects::create(&self.client, reviews, &review).await;
-            answer["status"]["allowed"] == wanted
+            let answer = objects::create(&self.client, reviews, &json!({"spec": spec})).await;
+            answer["status"]["allowed"] == has(rights, right, verb)
         })
         .await;
     }
@@ -170,9 +188,7 @@ impl<'a> Scene<'a> {
             let mut left = self.rights.clone();
             left.retain(|right, _| !taken.contains(right));
             let blind = taken.iter().map(|right| right.source()).collect();
-            let probe = *taken.first().unwrap();
-            let verb = self.rights[probe][0].as_str().unwrap();
-            self.give(&left, (probe, verb)).await;
+            self.give(&left).await;
             self.is_blind_to(&blind, &format!("blind to what look {bit} takes")).await;
         }
     }
@@ -186,8 +202,36 @@ impl<'a> Scene<'a> {
                 *verbs = json!(["list"]);
             }
         }
-        let pods = Right::Resource(String::new(), "pods".to_owned());
-        self.give(&rights, (&pods, "watch")).await;
+        self.give(&rights).await;
         self.is_blind_to(&blind, "blind to what it may not watch").await;
+    }
+    /// A layer that is installed alone asks for what its own rules allow, and for nothing else.
+    pub async fn sees_each_layer_alone(&self) {
+        for layer in Layer::ALL {
+            let others = Layer::ALL.into_iter().filter(|other| *other != layer);
+            let off: Vec<String> = others.map(|l| format!("layers.{l}.enabled=false")).collect();
+            let objects = helm::render(&["--set", &off.join(",")]);
+            let config = helm::the(&objects, "ConfigMap")["data"]["kubestrata.yaml"].clone();
+            std::fs::write(&self.config, config.as_str().unwrap()).unwrap();
+            let rights = rights_of(helm::the(&objects, "ClusterRole"));
+            self.give(&rights).await;
+            let wanted: BTreeSet<String> = rights.keys().map(Right::source).collect();
+            let mut daemon = self.start(layer.name());
+            eventually(Duration::from_mins(1), "the layer sees all that it asks for", async || {
+                let metrics = daemon.metrics().await?;
+                let sources = metrics.series("kubestrata_source_up");
+                let seen = sources.iter().filter(|s| s.value == 1.0);
+                let seen: BTreeSet<String> = seen.map(|s| s.labels["source"].clone()).collect();
+                anyhow::ensure!(
+                    sources.len() == seen.len(),
+                    "{layer}: some of {sources:?} are blind"
+                );
+                let idle: Vec<_> = wanted.difference(&seen).collect();
+                anyhow::ensure!(seen == wanted, "{layer} has {seen:?}; nobody asks for {idle:?}");
+                Ok(())
+            })
+            .await;
+            assert!(daemon.terminate().await.success(), "{}", daemon.log());
+        }
     }
 }
