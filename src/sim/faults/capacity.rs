@@ -57,6 +57,7 @@ pub(super) const LOST: Follows = &[
         "compute_node_ready_flaps_total",
         "compute_pdb_blocking",
         "compute_pod_terminating_overdue",
+        "compute_requested_ratio",
         "compute_rollout_active",
         "compute_unschedulable_pods",
         "gitops_argo_condition",
