@@ -24,6 +24,7 @@ use crate::sources::{
 
 mod journal;
 mod keeper;
+mod past;
 mod ticker;
 mod voice;
 
@@ -90,7 +91,6 @@ pub fn watch_options(
     connection: &Connection,
 ) -> WatchOptions {
     let (clock, speed) = (clock.clone(), clock.speed());
-    let prometheus = &settings.prometheus;
     let ours = WatchOptions::new(pipeline.kinds(), Arc::new(move || clock.now()));
     // A simulated cluster ages faster than we do: what is asked of it every so often, is asked in its time.
     let in_its_time = |every: Duration| every.div_f64(speed).max(LEAST_INTERVAL);
@@ -103,15 +103,17 @@ pub fn watch_options(
         discovery: in_its_time(ours.discovery),
         kubelets: connection.kubelets.clone(),
         kubelet_skip_verify: settings.kubelet_skip_verify,
-        prometheus: PrometheusOptions {
-            access: PrometheusAccess {
-                url: prometheus.url.clone().unwrap_or_default(),
-                bearer_token_file: prometheus.bearer_token_file.clone(),
-                ca_file: prometheus.ca_file.clone(),
-            },
-            queries: pipeline.queries(),
-        },
+        prometheus: PrometheusOptions { access: access(settings), queries: pipeline.queries() },
         ..ours
+    }
+}
+
+fn access(settings: &Settings) -> PrometheusAccess {
+    let prometheus = &settings.prometheus;
+    PrometheusAccess {
+        url: prometheus.url.clone().unwrap_or_default(),
+        bearer_token_file: prometheus.bearer_token_file.clone(),
+        ca_file: prometheus.ca_file.clone(),
     }
 }
 
@@ -125,7 +127,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
     let (keeper, state) = Keeper::open(&settings)?;
-    let pipeline = Pipeline::new(settings.clone(), state);
+    let mut pipeline = Pipeline::new(settings.clone(), state);
+    past::take_over(&mut pipeline, &settings, &clock).await;
     let options = watch_options(&pipeline, &settings, &clock, &connection);
     let (mut ticker, changes) = Ticker::new(pipeline, &settings, clock.clone());
     let audit = match settings.audit.listen {

@@ -1,4 +1,5 @@
-//! Is what a Prometheus remembers judged as the same samples in a file are? A real one, asked in more than one part.
+//! Is what a Prometheus remembers judged as the same samples in a file are, and do baselines begin with it? A real one,
+//! asked in more than one part.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,6 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::{Timestamp, ToSpan};
+use kubestrata::config::Settings;
+use kubestrata::pipeline::{Pipeline, State};
+use kubestrata::sources::{self, PrometheusAccess};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -170,5 +174,83 @@ async fn a_guarded_prometheus_lets_in_who_knows_the_word_and_trusts_its_authorit
         assert_eq!(told.code, Some(1), "{}", told.err);
         assert!(told.err.starts_with("kubestrata: https://127.0.0.1:"), "{}", told.err);
         assert!(told.err.contains(words) && told.err.lines().count() == 1, "{}", told.err);
+    }
+}
+
+/// A day of our own series until now, as two replicas show them: what one misses, the other has.
+fn own_series(now: i64) -> String {
+    let mut out = "# TYPE kubestrata_storage_csi_node_coverage_ratio gauge\n".to_owned();
+    for replica in ["a", "b"] {
+        for minute in (0..1440).filter(|m| replica == "a" || m % 100 != 50) {
+            let at = now - (1440 - minute) * 60;
+            let labels = format!("driver=\"block\",job=\"kubestrata\",pod=\"{replica}\"");
+            writeln!(out, "kubestrata_storage_csi_node_coverage_ratio{{{labels}}} 1 {at}").unwrap();
+        }
+    }
+    out.push_str("# TYPE kubestrata_compute_node_ready_flaps counter\n");
+    for minute in 0..1440 {
+        let (at, flaps) = (now - (1440 - minute) * 60, minute / 60);
+        let labels = "node=\"n\",zone=\"z\",job=\"kubestrata\"";
+        writeln!(out, "kubestrata_compute_node_ready_flaps_total{{{labels}}} {flaps} {at}")
+            .unwrap();
+        let other = "node=\"n\",zone=\"z\",job=\"another\"";
+        writeln!(out, "kubestrata_compute_node_ready_flaps_total{{{other}}} {minute} {at}")
+            .unwrap();
+    }
+    out + "# EOF\n"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn baselines_begin_with_what_a_prometheus_has_kept_of_them() {
+    let now = Timestamp::now();
+    let prometheus = bed::Prometheus::start_remembering(&own_series(now.as_second())).await;
+    let mut settings = Settings::default();
+    settings.prometheus.url = Some(prometheus.url());
+    let mut pipeline = Pipeline::new(settings.clone(), State::default());
+    let signals = pipeline.signals().to_vec();
+    let access = PrometheusAccess { url: prometheus.url(), ..PrometheusAccess::default() };
+    let window = settings.baseline.window;
+    let kept =
+        sources::history(&access, "job=\"kubestrata\"", &signals, window, now).await.unwrap();
+    let known = |name: &str| {
+        let series: Vec<_> = kept.series.iter().filter(|s| s.signal.name == name).collect();
+        assert_eq!(series.len(), 1, "two replicas are one: {series:?}");
+        let values = series[0].values.iter().copied().filter(|v| v.is_finite());
+        (series[0].labels.iter().map(str::to_owned).collect::<Vec<_>>(), values.collect::<Vec<_>>())
+    };
+    let (labels, coverage) = known("storage_csi_node_coverage_ratio");
+    assert_eq!(labels[0], "block");
+    assert!(coverage.len() > 1400 && coverage.iter().all(|v| *v == 1.0));
+    let (labels, flaps) = known("compute_node_ready_flaps_total");
+    assert_eq!(labels, ["n", "z"]);
+    assert_eq!((flaps[0], flaps[flaps.len() - 1]), (0.0, 23.0), "none of another job's");
+    assert!(!pipeline.has_pasts());
+    assert_eq!(pipeline.relive(&kept), 2);
+    assert!(pipeline.has_pasts());
+
+    let refused = sources::history(&access, "job=", &signals, window, now).await.unwrap_err();
+    assert!(refused.to_string().contains("parse error"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_without_a_state_says_with_what_it_begins() {
+    let prometheus =
+        bed::Prometheus::start_remembering(&own_series(Timestamp::now().as_second())).await;
+    let cluster = bed::Cluster::start(&bed::ClusterOptions::default());
+    let kubeconfig = cluster.kubeconfig();
+    let arguments = ["run", "--kubeconfig", kubeconfig.to_str().unwrap()];
+    let url = prometheus.url();
+    for (url, told) in [
+        (&*url, "baselines begin with what Prometheus has kept"),
+        ("http://127.0.0.1:1", "could not take over a past from Prometheus"),
+    ] {
+        let env = [
+            ("KUBESTRATA_PROMETHEUS_URL", url),
+            ("KUBESTRATA_PROMETHEUS_HISTORY", "job=\"kubestrata\""),
+        ];
+        let mut daemon = bed::Kubestrata::start_with(&arguments, &env);
+        daemon.wait_ready().await;
+        assert!(daemon.log().contains(told), "{}", daemon.log());
+        assert!(daemon.terminate().await.success());
     }
 }

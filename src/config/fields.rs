@@ -183,6 +183,22 @@ pub static FIELDS: &[Field] = &[
         |s| shown_path(s.prometheus.ca_file.as_ref())
     ),
     field!(
+        "prometheus.history",
+        "label matchers such as job=\"kubestrata\"",
+        "Label matchers of kubestrata's own series in it: without a saved state, baselines begin with what it kept of them \
+         over `baseline.window`, so nothing has to warm up. Name the cluster where it keeps several. Empty: they begin \
+         with nothing.",
+        |s, v| {
+            let matchers = text(v)?;
+            if matchers.contains(['{', '}']) {
+                return Err(String::new());
+            }
+            s.prometheus.history = matchers;
+            Ok(())
+        },
+        |s| quoted(&s.prometheus.history)
+    ),
+    field!(
         "prometheus.signals",
         "a list of maps, each with name, layer, query and help, and if wanted unit, labels, bad and floor",
         "Signals of your own, each read by a PromQL query: `name` (without `kubestrata_` and the layer), `layer`, \

@@ -65,6 +65,8 @@ pub struct PrometheusSettings {
     pub bearer_token_file: Option<PathBuf>,
     /// PEM file of the authority that signed its certificate; `None`: the system's.
     pub ca_file: Option<PathBuf>,
+    /// Label matchers of kubestrata's own series in it; empty: baselines are not begun with them.
+    pub history: String,
     /// Signals of the user's own, each read by a query.
     pub signals: Vec<&'static Signal>,
 }
@@ -72,8 +74,8 @@ pub struct PrometheusSettings {
 impl PartialEq for PrometheusSettings {
     fn eq(&self, other: &Self) -> bool {
         let names = |s: &Self| s.signals.iter().map(|s| s.name).collect::<Vec<_>>();
-        (&self.url, &self.bearer_token_file, &self.ca_file, names(self))
-            == (&other.url, &other.bearer_token_file, &other.ca_file, names(other))
+        (&self.url, &self.bearer_token_file, &self.ca_file, &self.history, names(self))
+            == (&other.url, &other.bearer_token_file, &other.ca_file, &other.history, names(other))
     }
 }
 

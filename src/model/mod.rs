@@ -6,6 +6,7 @@ pub mod disruption;
 pub mod expectation;
 pub mod fields;
 pub mod finding;
+pub mod history;
 pub mod kind;
 pub mod layer;
 pub mod quantity;

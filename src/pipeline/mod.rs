@@ -4,6 +4,7 @@ mod budget;
 mod findings;
 mod health;
 mod memory;
+mod relive;
 mod sight;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::detectors::{Bounds, Detectors};
 use crate::layers;
 use crate::model::disruption::Disruptions;
 use crate::model::finding::Finding;
+use crate::model::history::History;
 use crate::model::kind::Kind;
 use crate::model::layer::Layer;
 use crate::model::reading::{Labels, Readings, SeriesKey};
@@ -133,6 +135,17 @@ impl Pipeline {
     pub fn forget(&mut self) {
         self.memory.forget();
         self.totals = None;
+    }
+
+    /// Whether any series has a past.
+    #[must_use]
+    pub fn has_pasts(&self) -> bool {
+        !self.state.baselines.is_empty()
+    }
+
+    /// Takes over the pasts of series as somebody else has kept them, where nothing is known of any; how many there are.
+    pub fn relive(&mut self, history: &History) -> usize {
+        relive::relive(&mut self.state.baselines, history, &self.settings)
     }
 
     /// Takes over findings that another replica has told, by signal and id: as far as they are so here too, they have

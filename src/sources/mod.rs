@@ -25,7 +25,7 @@ pub use endpoint::{KubeletAccess, PrometheusOptions};
 pub use lease::{Candidate, candidate_identity};
 pub use list::list_once;
 pub use promql::{
-    PrometheusAccess, PrometheusError, RangeAnswer, RangeError, Series, Steps, StepsError,
+    PrometheusAccess, PrometheusError, RangeAnswer, RangeError, Series, Steps, StepsError, history,
     query_range,
 };
 pub use watch::{Now, WatchOptions};

@@ -1,8 +1,10 @@
 //! How is a Prometheus reached and asked? Its URL, who vouches for it, a token, and the frame of its answers.
 
+mod history;
 mod range;
 mod steps;
 
+pub use history::history;
 pub use range::{RangeAnswer, RangeError, Series, query_range};
 pub use steps::{Steps, StepsError};
 

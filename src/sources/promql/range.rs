@@ -26,6 +26,8 @@ const API: &str = "/api/v1/query_range";
 pub struct Series {
     /// Its name and labels as Prometheus writes them: `up{job="a"}`.
     pub labels: String,
+    /// The same, one by one.
+    pub metric: BTreeMap<String, String>,
     /// Time and value at every step from its first sample on; NaN where it has none.
     pub values: Vec<(f64, f64)>,
 }
@@ -90,6 +92,7 @@ pub async fn query_range(
 
 /// A series from its first step on.
 struct Column {
+    metric: BTreeMap<String, String>,
     first: usize,
     values: Vec<f64>,
 }
@@ -154,7 +157,8 @@ impl Gathered {
                 let fewer = "a longer step, a shorter range or a narrower query has fewer";
                 return Err(format!("the answer has more than {MOST} samples: {fewer}"));
             }
-            self.columns.insert(name.clone(), Column { first, values: Vec::new() });
+            let column = Column { metric: row.metric, first, values: Vec::new() };
+            self.columns.insert(name.clone(), column);
         }
         for (time, Value(value)) in row.values {
             let place = self.place(time)?;
@@ -178,7 +182,7 @@ impl Gathered {
         let whole = |(labels, column): (String, Column)| {
             let known = column.values.into_iter().chain(std::iter::repeat(f64::NAN));
             let times = (column.first..steps.count()).map(|place| steps.time(place));
-            Series { labels, values: times.zip(known).collect() }
+            Series { labels, metric: column.metric, values: times.zip(known).collect() }
         };
         RangeAnswer {
             series: self.columns.into_iter().map(whole).collect(),
