@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::print_stderr, reason = "a failing test tells what its programs logged")]
 
+mod alertmanager;
 pub mod apply;
 mod certificate;
 mod child;
@@ -36,6 +37,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+pub use alertmanager::Alertmanager;
 pub use certificate::certificate;
 pub use cluster::{Cluster, ClusterOptions};
 pub use collector::{Collector, LogRecord, MetricPoint};

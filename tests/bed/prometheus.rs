@@ -102,6 +102,12 @@ impl Prometheus {
         Ok(())
     }
 
+    /// Has it read its configuration and its files of rules again.
+    pub async fn reload_same(&self) -> Result<()> {
+        let config = std::fs::read_to_string(self.directory.path().join("prometheus.yml"))?;
+        self.reload(&config).await
+    }
+
     /// Ends it; its data and its port are kept.
     pub fn stop(&mut self) {
         self.program.kill();
