@@ -1,13 +1,20 @@
 //! What do the declarations say? The signal catalogue as table, page and JSON, and the role that it needs.
 
+mod alerts;
 mod bands;
+mod dashboards;
+mod explained;
+mod families;
 mod role;
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
+pub use alerts::{Alert, GRAFANA, RUNBOOKS, SELECTOR, alert_rules_yaml, alerts};
 pub use bands::band_rules_yaml;
+pub use dashboards::{EMPTY, dashboards};
+pub use families::{families, runbook, runbooks_markdown};
 pub use role::{cluster_role_yaml, layer_rules_yaml, lease_role_yaml, rights_markdown};
 
 use crate::layers;
