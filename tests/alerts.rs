@@ -228,6 +228,24 @@ fn alertmanager_takes_the_example_and_its_alerts_are_ours() {
     assert_eq!(declared, silenced);
 }
 
+#[test]
+fn each_alert_goes_to_who_should_have_it() {
+    let example = file("alertmanager.example.yaml");
+    let config = format!("--config.file={}", example.display());
+    for alert in catalog::alerts() {
+        let receiver = match alert.severity {
+            "critical" => "page",
+            "none" => "null",
+            _ => "ticket",
+        };
+        let labels = [format!("alertname={}", alert.name), format!("severity={}", alert.severity)];
+        let verify = format!("--verify.receivers={receiver}");
+        let words = ["config", "routes", "test", &config, &verify, &labels[0], &labels[1]];
+        let (same, words) = content("amtool", &words);
+        assert!(same, "{}: {words}", alert.name);
+    }
+}
+
 /// A rule of kubernetes-mixin's name and labels, about two Deployments: one that the demo breaks, and one that it does
 /// not know.
 fn theirs() -> Value {

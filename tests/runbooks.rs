@@ -63,6 +63,22 @@ fn each_runbook_belongs_to_an_alert_or_a_family_and_has_its_parts_in_order() {
 }
 
 #[test]
+fn each_reason_of_a_finding_stands_in_its_runbook() {
+    for (file, signals) in catalog::families() {
+        let page = std::fs::read_to_string(folder().join(format!("{file}.md"))).unwrap();
+        let (_, diagnosis) = page.split_once("## Diagnosis").unwrap();
+        let rules = layers::signals()
+            .filter(|s| signals.contains(&s.name) && matches!(s.read, Read::Rule(_)));
+        for signal in rules {
+            let told = signal.reasons.iter().filter(|reason| **reason != "other");
+            let silent: Vec<_> =
+                told.filter(|reason| !diagnosis.contains(&format!("`{reason}`"))).collect();
+            assert!(silent.is_empty(), "{file} says nothing of {}: {silent:?}", signal.name);
+        }
+    }
+}
+
+#[test]
 fn each_link_leads_to_a_page_that_is_there() {
     let link = Regex::new(r"\]\(([^)#]+)(#[^)]*)?\)").unwrap();
     let index = std::fs::read_to_string(folder().join("README.md")).unwrap();
