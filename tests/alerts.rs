@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bed::{Alertmanager, Kubestrata, Prometheus, eventually};
+use bed::{Alertmanager, Kubestrata, Prometheus, eventually, throughout};
 use kubestrata::exports::prometheus::OWN_METRICS;
 use kubestrata::model::signal::{Profile, Read};
 use kubestrata::{catalog, layers};
@@ -102,6 +102,7 @@ fn each_alert_has_a_case_that_fires_and_one_that_does_not() {
 fn each_alert_says_what_it_means_and_what_to_do() {
     let shipped: Vec<Value> = rules().into_iter().filter(|r| r["alert"].is_string()).collect();
     assert_eq!(shipped.len(), catalog::alerts().len());
+    let named = Regex::new(r"\$labels\.([a-z_]+)").unwrap();
     for rule in shipped {
         let name = rule["alert"].as_str().unwrap();
         assert!(name.starts_with("Kubestrata"), "{name}");
@@ -122,7 +123,6 @@ fn each_alert_says_what_it_means_and_what_to_do() {
         }
         // What the words name is a label that the expression keeps.
         let expr = rule["expr"].as_str().unwrap();
-        let named = Regex::new(r"\$labels\.([a-z_]+)").unwrap();
         for annotation in ["description", "dashboard_url", "signal_runbook_url"] {
             for label in named.captures_iter(said(annotation)) {
                 let kept = Regex::new(&format!(r#"(by \([^)]*\b{0}\b|"{0}")"#, &label[1])).unwrap();
@@ -267,20 +267,50 @@ fn alerts_of(notification: &Value) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// The rules as shipped but for the time: nobody waits half an hour for a test.
+fn hasty_rules(directory: &Path) -> PathBuf {
+    let holds = Regex::new(r"(?m)^(    for|  interval): .*$").unwrap();
+    let rules = directory.join("kubestrata.rules.yaml");
+    std::fs::write(&rules, holds.replace_all(&text("kubestrata.rules.yaml"), "$1: 1s").as_ref())
+        .unwrap();
+    rules
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_fires_while_all_is_well() {
+    let mut daemon = Kubestrata::start(&["demo", "--scenario", "healthy"]);
+    daemon.wait_ready().await;
+    let directory = tempfile::tempdir().unwrap();
+    let rules = hasty_rules(directory.path());
+    let prometheus = Prometheus::start_with(&[&daemon.address()], &[&rules]).await;
+    eventually(Duration::from_secs(30), "the health of seven layers is recorded", async || {
+        let layers = prometheus.value("count(kubestrata:layer_health:ratio)").await?;
+        anyhow::ensure!(layers == Some(7.0), "{layers:?}");
+        anyhow::Ok(())
+    })
+    .await;
+    throughout(Duration::from_secs(15), "no alert fires", async || {
+        // Before the first scrape kubestrata is down indeed.
+        let others = "ALERTS{alertstate=\"firing\", alertname!=\"KubestrataDown\"}";
+        let firing = prometheus.query(others).await?;
+        anyhow::ensure!(firing.is_empty(), "{firing:?}");
+        anyhow::Ok(())
+    })
+    .await;
+    let firing = prometheus.query("ALERTS{alertstate=\"firing\"}").await.unwrap();
+    assert!(firing.is_empty(), "{firing:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_is_one_notification_and_what_it_explains_is_silent() {
     let mut daemon = Kubestrata::start(&["demo", "--scenario", "crashloop", "--speed", "10"]);
     daemon.wait_ready().await;
-    // All as shipped but for the time: nobody waits half an hour for a test.
     let waits = Regex::new(r"(?m)^( *group_wait): .*$").unwrap();
     let config = text("alertmanager.example.yaml");
     let config = waits.replace(&config, "$1: 5s");
     let alertmanager = Alertmanager::start(&config).await;
     let directory = tempfile::tempdir().unwrap();
-    let holds = Regex::new(r"(?m)^(    for|  interval): .*$").unwrap();
-    let shipped = text("kubestrata.rules.yaml");
-    let ours = directory.path().join("kubestrata.rules.yaml");
-    std::fs::write(&ours, holds.replace_all(&shipped, "$1: 1s").as_ref()).unwrap();
+    let ours = hasty_rules(directory.path());
     let mixin = directory.path().join("mixin.rules.yaml");
     let prometheus = Prometheus::start_configured(
         bed::free_port(),

@@ -223,6 +223,13 @@ async fn each_panel_shows_something_of_the_demo_or_says_why_not() {
     .await;
     let (mut shown, mut empty) = (0, 0);
     for (file, dashboard) in dashboards() {
+        for annotation in list(&dashboard["annotations"], "list") {
+            let expr = text(annotation, "expr");
+            if !expr.is_empty() {
+                let found = prometheus.query(&filled(expr, "")).await;
+                found.unwrap_or_else(|error| panic!("{file}: {expr}: {error:?}"));
+            }
+        }
         for panel in panels(&dashboard) {
             let title = text(panel, "title");
             let says = text(panel, "description").contains(catalog::EMPTY);

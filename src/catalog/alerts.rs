@@ -168,18 +168,21 @@ fn about_objects() -> Vec<Alert> {
     ]
 }
 
-/// Of a share that can run out: how full it is where its trend of the last hour fills it within four.
+/// Of a share that can run out: how full it is where its trend of the last hour fills it within four, and it has in
+/// fact grown at that pace for an hour. A trend alone makes much of a few samples.
 fn full_soon(signal: &Signal) -> String {
     let by = signal.labels.join(", ");
     let metric = of(signal.name, "");
+    let now = format!("max by (cluster, {by}) ({metric})");
+    let hour_ago = format!("max by (cluster, {by}) ({metric} offset 1h)");
+    let trend = format!("max by (cluster, {by}) (predict_linear({metric}[1h], 4 * 3600))");
     let named = format!(
-        "label_replace(label_replace(\n    max by (cluster, {by}) ({metric}) > 0.5,\n    \
+        "label_replace(label_replace(\n    {now} > 0.5,\n    \
          \"signal\", \"{}\", \"\", \"\"), \"layer\", \"{}\", \"\", \"\")",
         signal.name, signal.layer
     );
-    format!(
-        "(\n  {named}\n  and on (cluster, {by})\n  max by (cluster, {by}) (predict_linear({metric}[1h], 4 * 3600)) >= 1\n)"
-    )
+    let and = format!("\n  and on (cluster, {by})\n  ");
+    format!("(\n  {named}{and}{trend} >= 1{and}{now} + 4 * ({now} - {hour_ago}) >= 1\n)")
 }
 
 fn about_itself() -> Vec<Alert> {
