@@ -5,8 +5,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use http_body_util::Full;
+use hyper::Request;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,6 +67,17 @@ impl Alertmanager {
     /// The notifications so far, as the webhook got them.
     pub fn notifications(&self) -> Vec<Value> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells it of alerts, as a Prometheus does: each a set of labels.
+    pub async fn tell(&self, alerts: &[Value]) -> Result<()> {
+        let alerts: Vec<Value> = alerts.iter().map(|labels| json!({"labels": labels})).collect();
+        let request = Request::post(format!("{}/api/v2/alerts", self.url()))
+            .header("content-type", "application/json")
+            .body(Full::from(Value::from(alerts).to_string()))?;
+        let answer = http::send(request).await?;
+        ensure!(answer.status == 200, "{}", answer.text());
+        Ok(())
     }
 
     /// The alerts that it knows, inhibited ones too.
