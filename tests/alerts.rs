@@ -197,7 +197,7 @@ fn each_share_that_can_run_out_is_told_before_it_does() {
     let soon = alerts.iter().find(|a| a.name == "KubestrataLimitReachedSoon").unwrap();
     for signal in layers::signals() {
         let filling = matches!(signal.profile, Profile::Filling { .. });
-        let told = soon.expr.contains(&format!("kubestrata_{}{{", signal.name));
+        let told = soon.expr.contains(signal.name);
         assert_eq!(filling, told, "{}", signal.name);
     }
 }

@@ -19,6 +19,9 @@ use crate::model::expectation::Expectation;
 /// What is full within this time is worth telling, in seconds.
 const HORIZON: f64 = 86_400.0;
 
+/// What is full later than this is not foretold, in seconds.
+const FORETOLD: f64 = 14.0 * 86_400.0;
+
 /// The two time constants, half of the hour and the day that they stand for, and the seconds that are worth one
 /// independent look at each: values closer in time repeat each other.
 const SCALES: [(f64, f64); 2] = [(1_800.0, 60.0), (43_200.0, 600.0)];
@@ -131,6 +134,21 @@ impl Growth {
         (wanted || judged.p_value < TOLD).then_some(judged)
     }
 
+    /// In how many seconds it is full at the pace of the hour, less two of its standard errors: 0 where it is full, `None`
+    /// where hour and day do not both grow beyond two standard errors, or it will not be full within [`FORETOLD`].
+    pub(super) fn full_in(&self) -> Option<f64> {
+        let careful = |n: usize| {
+            let slope = self.lines[n].slope(SCALES[n].1)?;
+            Some(slope.each_second - 2.0 * slope.error).filter(|pace| *pace > 0.0)
+        };
+        let (pace, _) = (careful(0)?, careful(1)?);
+        let [hour, _] = &self.lines;
+        let now = (self.last - self.since) as f64;
+        let room = LIMIT - (hour.value + hour.both / hour.times * (now - hour.time));
+        let left = room.max(0.0) / pace;
+        (left <= FORETOLD).then_some(left)
+    }
+
     fn judge(&self, value: f64, at: &Moment) -> Option<Expectation> {
         let room = LIMIT - value;
         if room <= 0.0 {
@@ -190,6 +208,29 @@ mod tests {
 
     fn least(told: &[Option<Expectation>]) -> f64 {
         told.iter().flatten().map(|e| e.p_value).fold(1.0, f64::min)
+    }
+
+    #[test]
+    fn how_long_is_left_is_read_carefully_and_only_of_what_grows() {
+        let left = |hours: i64, course: &dyn Fn(f64) -> f64| {
+            let mut growth = Growth::new(at(0).now);
+            for tick in 1..=hours * 240 {
+                growth.step(course((tick * TICK) as f64 / 3600.0), &at(tick), true);
+            }
+            growth.full_in().map(|seconds| seconds / 3600.0)
+        };
+        // Full twelve hours later.
+        let rising = |h: f64| 0.4 + noise(h) + 0.02 * h;
+        let told = left(18, &rising).unwrap();
+        assert!((12.0..18.0).contains(&told), "never too soon: {told}");
+        assert_eq!(left(18, &|h| 0.4 + noise(h)), None, "it does not grow");
+        assert_eq!(left(18, &|h| 0.2 + noise(h) + 0.0001 * h), None, "it grows too slowly");
+        assert_eq!(
+            left(18, &|h| if h < 12.0 { rising(h) } else { rising(12.0) }),
+            None,
+            "it stopped"
+        );
+        assert_eq!(left(1, &rising), None, "too young");
     }
 
     #[test]

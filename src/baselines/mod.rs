@@ -196,6 +196,16 @@ impl Baselines {
         self.signals.values().map(|s| s.series.len()).sum()
     }
 
+    /// In how many seconds the series of a signal are full that fill up, by a careful reading of their pace.
+    pub fn full_in(&self, signal: &Signal) -> impl Iterator<Item = (&Labels, f64)> {
+        let series = self.signals.get(signal.name).map_or(&[][..], |of| &of.series);
+        let here = series.iter().filter(|s| s.absent_since.is_none());
+        here.filter_map(|series| match &series.past {
+            Past::Filling(both) => Some((&series.labels, both.1.full_in()?)),
+            _ => None,
+        })
+    }
+
     /// Whether no series has a past.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Which alerts are shipped, and when does each fire? Those of `alerts/kubestrata.rules.yaml`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::explained;
@@ -118,10 +119,6 @@ fn about_objects() -> Vec<Alert> {
         let open = of("anomaly_active", &format!("severity=\"{severity}\""));
         format!("max by (cluster, layer, signal, namespace, kind, name) ({open})")
     };
-    let soon: Vec<String> = layers::signals()
-        .filter(|s| matches!(s.profile, Profile::Filling { .. }))
-        .map(full_soon)
-        .collect();
     vec![
         Alert {
             name: "KubestrataAnomalyCritical",
@@ -146,13 +143,13 @@ fn about_objects() -> Vec<Alert> {
         },
         Alert {
             name: "KubestrataLimitReachedSoon",
-            expr: soon.join("\nor\n"),
+            expr: full_soon(),
             hold: "15m",
             severity: "warning",
             labels: &[],
             summary: "A share that can run out is full within four hours at its pace.",
             description: "{{ $labels.signal }} {{ with $labels.persistentvolumeclaim }}of the claim {{ $labels.namespace }}/{{ . }} {{ end }}\
-                          is {{ $value | humanizePercentage }} full and, at the pace of the last hour, full within four.",
+                          is full in {{ $value | humanizeDuration }} at the pace of the last hour.",
             dashboard: "{{ $labels.layer }}",
         },
         Alert {
@@ -168,21 +165,15 @@ fn about_objects() -> Vec<Alert> {
     ]
 }
 
-/// Of a share that can run out: how full it is where its trend of the last hour fills it within four, and it has in
-/// fact grown at that pace for an hour. A trend alone makes much of a few samples.
-fn full_soon(signal: &Signal) -> String {
-    let by = signal.labels.join(", ");
-    let metric = of(signal.name, "");
-    let now = format!("max by (cluster, {by}) ({metric})");
-    let hour_ago = format!("max by (cluster, {by}) ({metric} offset 1h)");
-    let trend = format!("max by (cluster, {by}) (predict_linear({metric}[1h], 4 * 3600))");
-    let named = format!(
-        "label_replace(label_replace(\n    {now} > 0.5,\n    \
-         \"signal\", \"{}\", \"\", \"\"), \"layer\", \"{}\", \"\", \"\")",
-        signal.name, signal.layer
-    );
-    let and = format!("\n  and on (cluster, {by})\n  ");
-    format!("(\n  {named}{and}{trend} >= 1{and}{now} + 4 * ({now} - {hour_ago}) >= 1\n)")
+/// What is left of a share that fills up, where that is less than four hours. Certificates have findings of their own.
+fn full_soon() -> String {
+    let filling = |s: &&Signal| matches!(s.profile, Profile::Filling { .. });
+    let fills: Vec<&Signal> = layers::signals().filter(filling).collect();
+    let labels: BTreeSet<&str> = fills.iter().flat_map(|s| s.labels).copied().collect();
+    let labels: Vec<&str> = labels.into_iter().collect();
+    let signals: Vec<&str> = fills.iter().map(|s| s.name).collect();
+    let left = of("limit_reached_seconds", &format!("signal=~\"{}\"", signals.join("|")));
+    format!("min by (cluster, layer, signal, {}) ({left}) < 4 * 3600", labels.join(", "))
 }
 
 fn about_itself() -> Vec<Alert> {

@@ -78,6 +78,9 @@ fn judged(signal: &Signal) -> String {
     match signal.profile {
         Profile::None if matches!(signal.read, Read::Rule(_)) => "rule".to_owned(),
         Profile::None => "not judged".to_owned(),
+        Profile::Countdown => {
+            "not judged; it is its own `kubestrata_limit_reached_seconds`".to_owned()
+        }
         Profile::Rate => "rate against its past".to_owned(),
         Profile::Flood { least } => {
             format!("rate against its past, from {least} in ten minutes on")

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use super::told::{Told, Watcher, What};
 use crate::model::reading::SeriesKey;
 use crate::model::report::{Report, Series};
-use crate::model::signal::Profile;
 
 const SIGMAS: f64 = 3.0;
 /// An hour of ticks.
@@ -72,7 +71,7 @@ impl Rolling {
 impl Watcher for ZScores {
     fn look(&mut self, report: &Report) -> Vec<Told> {
         let mut told = Vec::new();
-        for said in report.signals.iter().filter(|s| s.signal.profile != Profile::None) {
+        for said in report.signals.iter().filter(|s| s.signal.profile.family().is_some()) {
             let Series::Values(values) = &said.series else { continue };
             for reading in values {
                 let signal = said.signal.name.into();

@@ -36,6 +36,8 @@ pub struct Report {
     pub bands: Vec<(SeriesKey, Expectation)>,
     /// Score in (0, 1] of the series that are judged and not quiet.
     pub scores: Vec<(SeriesKey, f64)>,
+    /// In how many seconds a series reaches its limit: at its pace, or at a time that is known.
+    pub limits: Vec<(SeriesKey, f64)>,
     /// What opened, changed or closed at this tick.
     pub notices: Vec<Notice>,
     /// Ids of findings that another replica has told and that can't be judged here yet.

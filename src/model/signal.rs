@@ -107,6 +107,8 @@ pub enum Profile {
     },
     /// Of a histogram: the durations of late against those before.
     Durations,
+    /// Not judged: it is the time that is left until a limit that is known.
+    Countdown,
 }
 
 impl Profile {
@@ -116,7 +118,9 @@ impl Profile {
         match self {
             Self::Level { bad, floor } => Some((bad, floor)),
             Self::Filling { floor } => Some((Direction::High, floor)),
-            Self::None | Self::Rate | Self::Flood { .. } | Self::Durations => None,
+            Self::None | Self::Rate | Self::Flood { .. } | Self::Durations | Self::Countdown => {
+                None
+            }
         }
     }
 
@@ -124,7 +128,7 @@ impl Profile {
     #[must_use]
     pub const fn family(self) -> Option<Family> {
         match self {
-            Self::None => None,
+            Self::None | Self::Countdown => None,
             Self::Level { .. } => Some(Family::Level),
             Self::Filling { .. } => Some(Family::Filling),
             Self::Rate | Self::Flood { .. } => Some(Family::Count),

@@ -3,6 +3,7 @@
 mod budget;
 mod findings;
 mod health;
+mod limits;
 mod memory;
 mod relive;
 mod sight;
@@ -25,7 +26,7 @@ use crate::model::layer::Layer;
 use crate::model::reading::{Labels, Readings, SeriesKey};
 use crate::model::record::{Object, Time};
 use crate::model::report::{Notice, Report, SelfReport, Series, SignalReport};
-use crate::model::signal::{Observation, Profile, Read, Signal, Unit};
+use crate::model::signal::{Observation, Read, Signal, Unit};
 use crate::model::tally::Tallies;
 use crate::model::view::View;
 use crate::model::world::{Delta, Recall, World};
@@ -244,6 +245,7 @@ impl Pipeline {
             anomalies_opened: detectors.opened_totals(),
             bands: detectors.bands(),
             scores: detectors.scores(),
+            limits: limits::of(&signals, &self.state.baselines),
             notices,
             undecided: self.state.findings.undecided().map(str::to_owned).collect(),
             sources: self.kinds.iter().map(|k| (*k, world.source(*k), world.count(*k))).collect(),
@@ -385,7 +387,7 @@ impl Pipeline {
             limit: self.settings.limits.baselines,
         };
         let mut judge = baselines.tick(at);
-        for report in signals.iter().filter(|s| s.signal.profile != Profile::None) {
+        for report in signals.iter().filter(|s| s.signal.profile.family().is_some()) {
             let signal = report.signal;
             let watched = |key: &SeriesKey| detectors.is_open(key);
             let expectations = judge.judge(signal, &report.series, watched);

@@ -63,6 +63,7 @@ fn report(anomalies: Vec<Arc<Anomaly>>, suspected: Suspected) -> Report {
         anomalies_opened: Vec::new(),
         bands: Vec::new(),
         scores: Vec::new(),
+        limits: Vec::new(),
         notices: Vec::new(),
         undecided: Vec::new(),
         sources: Vec::new(),

@@ -158,6 +158,7 @@ mod tests {
             anomalies_opened: Vec::new(),
             bands: Vec::new(),
             scores: Vec::new(),
+            limits: Vec::new(),
             notices: Vec::new(),
             undecided: Vec::new(),
             sources: Vec::new(),

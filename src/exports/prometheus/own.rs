@@ -84,6 +84,15 @@ impl Samples {
         let first = (Cow::Borrowed("signal"), key.signal.to_string());
         self.0.push((std::iter::once(first).chain(own).collect(), value));
     }
+
+    /// The same with the layer before it.
+    fn push_series_of_layer(&mut self, report: &Report, key: &SeriesKey, value: f64) {
+        self.push_series(report, key, value);
+        let layer = report.signals.iter().find(|s| key.signal == s.signal.name);
+        if let (Some((labels, _)), Some(signal)) = (self.0.last_mut(), layer) {
+            labels.insert(0, (Cow::Borrowed("layer"), signal.signal.layer.name().to_owned()));
+        }
+    }
 }
 
 macro_rules! own {
@@ -165,6 +174,12 @@ pub static OWN_METRICS: &[OwnMetric] = &[
     own!(gauge "kubestrata_baseline_upper", Count, ["signal", "…"],
         "Upper end of the expected band of a series, in its unit.",
         |c, out| band(c, out, |e| e.upper)),
+    own!(gauge "kubestrata_limit_reached_seconds", Seconds, ["layer", "signal", "…"],
+    "In how long a series reaches its limit: a share that fills up at its pace of the last hour, less two standard \
+         errors, where the day's course rises too, up to 14 days ahead; a certificate when it expires, below 0 where it has.",
+    |c, out| for (key, left) in &c.report.limits {
+        out.push_series_of_layer(c.report, key, *left);
+    }),
     own!(gauge "kubestrata_signal_absent", Count, ["layer", "signal", "source", "reason"],
     "1 for each signal that cannot see: a source that it needs, and why.",
     |c, out| for s in &c.report.signals {

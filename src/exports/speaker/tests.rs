@@ -90,6 +90,7 @@ fn report(second: i64, open: &[u64], ended: &[u64]) -> Report {
         anomalies_opened: Vec::new(),
         bands: Vec::new(),
         scores: Vec::new(),
+        limits: Vec::new(),
         notices: ended.iter().map(|n| Notice::FindingClosed(finding(*n))).collect(),
         undecided: Vec::new(),
         sources: Vec::new(),

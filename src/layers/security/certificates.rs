@@ -24,7 +24,7 @@ pub(super) static EXPIRY: Signal = Signal {
     bound: "certificates",
     needs: &[Kind::Certificate],
     uses: &[],
-    profile: Profile::None,
+    profile: Profile::Countdown,
     read: Read::Gauge(expiry),
 };
 

@@ -12,7 +12,7 @@ use super::{PrometheusAccess, Steps};
 use crate::model::history::{History, OfSeries};
 use crate::model::reading::{Label, Labels};
 use crate::model::record::Time;
-use crate::model::signal::{Profile, Signal};
+use crate::model::signal::{Family, Signal};
 
 /// So many steps at most: a minute apart where the window is a day.
 const STEPS: u32 = 1_440;
@@ -47,7 +47,7 @@ pub async fn history(
 
 /// The query of a signal's values; `None` where they are not judged by a level or a count.
 fn query(signal: &Signal, matchers: &str) -> Option<String> {
-    let judged = !matches!(signal.profile, Profile::None | Profile::Durations);
+    let judged = !matches!(signal.profile.family(), None | Some(Family::Duration));
     let (name, labels) = (signal.name, signal.labels.join(", "));
     judged.then(|| format!("max by ({labels}) (kubestrata_{name}{{{matchers}}})"))
 }
