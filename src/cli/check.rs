@@ -149,9 +149,10 @@ fn table(report: &Report, findings: &[&Finding], layers: &[Layer], colour: bool)
 }
 
 fn blind(layer: &LayerReport) -> String {
-    match (layer.health, layer.absent.len()) {
-        (Some(_), 0) | (None, _) => String::new(),
-        (Some(_), absent) => format!(" ({absent} signals can't see)"),
+    match layer.absent.iter().filter(|(_, reason)| reason.is_blindness()).count() {
+        0 => String::new(),
+        1 => " (1 signal can't see)".to_owned(),
+        blind => format!(" ({blind} signals can't see)"),
     }
 }
 

@@ -166,7 +166,7 @@ pub static FIELDS: &[Field] = &[
         "A Prometheus, or what speaks its query API, that is asked for what the cluster's API does not tell; empty: \
          nobody is asked.",
         |s, v| url(v).map(|u| s.prometheus.url = u),
-        |s| quoted(s.prometheus.url.as_deref().unwrap_or_default())
+        |s| shown_url(s.prometheus.url.as_deref().unwrap_or_default())
     ),
     field!(
         "prometheus.bearer_token_file",
@@ -315,7 +315,7 @@ pub static FIELDS: &[Field] = &[
         "a URL such as http://collector:4317",
         "OpenTelemetry Collector that gets events and metrics; empty: nothing is sent. `OTEL_EXPORTER_OTLP_ENDPOINT` works too.",
         |s, v| url(v).map(|u| s.otlp.endpoint = u),
-        |s| quoted(s.otlp.endpoint.as_deref().unwrap_or_default())
+        |s| shown_url(s.otlp.endpoint.as_deref().unwrap_or_default())
     ),
     field!(
         "otlp.protocol",
@@ -572,6 +572,17 @@ fn whole(value: &Value, min: usize, max: usize) -> Result<usize, String> {
 
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A URL without the password that may stand in it.
+fn shown_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.find('/').map_or(rest, |end| &rest[..end]);
+    let masked = authority.rsplit_once('@').and_then(|(user, _)| {
+        let (name, password) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:***{}", &rest[name.len() + 1 + password.len()..]))
+    });
+    quoted(masked.as_deref().unwrap_or(url))
 }
 
 fn shown_path(path: Option<&PathBuf>) -> String {

@@ -395,10 +395,13 @@ mod tests {
         let mut settings = Settings::default();
         settings.otlp.headers = vec![("api-key".to_owned(), "s3cret".to_owned())];
         settings.cluster.name = "it's".to_owned();
+        settings.prometheus.url = Some("http://me:let-me-in@prometheus:9090/a@b".to_owned());
         let yaml = effective_yaml(&settings);
-        assert!(!yaml.contains("s3cret"), "{yaml}");
+        assert!(!yaml.contains("s3cret") && !yaml.contains("let-me-in"), "{yaml}");
+        assert!(yaml.contains("http://me:***@prometheus:9090/a@b"), "{yaml}");
         let mut back = read(&yaml).unwrap();
         back.otlp.headers.clone_from(&settings.otlp.headers);
+        back.prometheus.url.clone_from(&settings.prometheus.url);
         assert_eq!(back, settings);
     }
 }

@@ -29,6 +29,12 @@ pub enum Availability {
 }
 
 impl Availability {
+    /// Whether something is there that can't be seen: not what is not served, or left out on purpose.
+    #[must_use]
+    pub const fn is_blindness(self) -> bool {
+        !matches!(self, Self::Served | Self::Absent | Self::Disabled)
+    }
+
     /// The word used in labels.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -23,7 +23,8 @@ const WHOLE: u32 = 1000;
 /// tripled: ten broken claims are worse than one, but not ten times. Its worst open anomaly takes off half of that:
 /// unusual is not yet broken. The layer's health is what is left of 100 points; where more would be lost than there
 /// is, each part is scaled down, so that the parts always sum to the loss.
-/// A layer none of whose signals can see has no health: blindness is not health.
+/// A layer more of whose signals are blind than see has no health: blindness is not health. What is not served, or not
+/// opted in to, makes no signal blind.
 #[must_use]
 pub(super) fn of_layer(
     layer: Layer,
@@ -38,7 +39,9 @@ pub(super) fn of_layer(
             _ => None,
         })
         .collect();
-    let seeing = mine.len() > absent.len();
+    let blind = absent.iter().filter(|(_, reason)| reason.is_blindness()).count();
+    let sees = mine.len() - absent.len();
+    let seeing = sees > 0 && sees >= blind;
     let mut deductions = Vec::new();
     for signal in mine.iter().map(|s| s.signal.name) {
         let of_signal: Vec<_> = findings.iter().filter(|f| f.signal == signal).collect();
@@ -101,6 +104,35 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::layers;
+    use crate::model::kind::Kind;
+    use crate::model::source::Availability;
+
+    #[test]
+    fn who_is_mostly_blind_has_no_health_whoever_is_not_there() {
+        let signals: Vec<_> = layers::signals().filter(|s| s.layer == Layer::Compute).collect();
+        let health = |blind: usize, reason| {
+            let series = |nth: usize| match nth < blind {
+                true => Series::Absent { kind: Kind::Pod, reason },
+                false => Series::Values(Vec::new()),
+            };
+            let all = signals.iter().enumerate();
+            let all: Vec<_> =
+                all.map(|(nth, signal)| SignalReport { signal, series: series(nth) }).collect();
+            of_layer(Layer::Compute, &all, &[], &[]).health
+        };
+        let (all, half) = (signals.len(), signals.len() / 2);
+        for (blind, reason, expected) in [
+            (0, Availability::Forbidden, Some(1.0)),
+            (half, Availability::Forbidden, Some(1.0)),
+            (all - 1, Availability::Forbidden, None),
+            (all - 1, Availability::Absent, Some(1.0)),
+            (all - 1, Availability::Disabled, Some(1.0)),
+            (all, Availability::Absent, None),
+        ] {
+            assert_eq!(health(blind, reason), expected, "{blind} of {all} {reason:?}");
+        }
+    }
 
     proptest! {
         #[test]
