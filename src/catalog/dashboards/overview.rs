@@ -85,6 +85,24 @@ fn open() -> Vec<Item> {
         .into(),
         open_findings("").size(12, 9).into(),
         open_anomalies("").size(12, 9).into(),
+        Panel::new(
+            Draw::Table,
+            "What reaches its limit first?",
+            &format!(
+                "How long is left: of what fills up at its pace of the last hour, of certificates until they expire. \
+                 {EMPTY} nothing fills up and cert-manager has no certificate."
+            ),
+        )
+        .unit("s")
+        .size(24, 8)
+        .query(
+            format!(
+                "bottomk(10, min without (instance, pod, container, endpoint, service, job) ({}))",
+                of("limit_reached_seconds", "")
+            ),
+            "",
+        )
+        .into(),
     ]
 }
 
