@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use jiff::{Timestamp, ToSpan};
+use kubestrata::clock::Clock;
 use kubestrata::config::Settings;
 use kubestrata::pipeline::{Pipeline, State};
 use kubestrata::sources::{self, PrometheusAccess};
@@ -202,7 +203,7 @@ fn own_series(now: i64) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn baselines_begin_with_what_a_prometheus_has_kept_of_them() {
-    let now = Timestamp::now();
+    let now = Clock::system().now();
     let prometheus = bed::Prometheus::start_remembering(&own_series(now.as_second())).await;
     let mut settings = Settings::default();
     settings.prometheus.url = Some(prometheus.url());
@@ -235,7 +236,7 @@ async fn baselines_begin_with_what_a_prometheus_has_kept_of_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_daemon_without_a_state_says_with_what_it_begins() {
     let prometheus =
-        bed::Prometheus::start_remembering(&own_series(Timestamp::now().as_second())).await;
+        bed::Prometheus::start_remembering(&own_series(Clock::system().now().as_second())).await;
     let cluster = bed::Cluster::start(&bed::ClusterOptions::default());
     let kubeconfig = cluster.kubeconfig();
     let arguments = ["run", "--kubeconfig", kubeconfig.to_str().unwrap()];
