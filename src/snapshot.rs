@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -104,14 +105,18 @@ impl Snapshots {
         }
     }
 
-    /// Replaces the state: after a crash at any moment the file holds the old state or the new one.
+    /// Replaces the state: after a crash at any moment the file holds the old state or the new one. What a crash leaves
+    /// of the new one is overwritten by the next.
     pub fn save(&self, encoded: &[u8]) -> Result<(), SnapshotError> {
         let directory = self.file.parent().unwrap_or(Path::new("."));
+        let new = self.file.with_extension("new");
         let write = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(directory)?;
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&new)?;
             file.write_all(encoded)?;
-            file.as_file().sync_all()?;
-            file.persist(&self.file)?;
+            file.sync_all()?;
+            std::fs::rename(&new, &self.file)?;
             File::open(directory)?.sync_all()
         };
         write().map_err(|source| self.failed("write", source))
@@ -171,6 +176,26 @@ mod tests {
         assert_eq!(*state, [1, 2, 3]);
         let error = Snapshots::open(directory.path()).expect_err("held").to_string();
         assert!(error.contains("in use by another"), "{error}");
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_is_overwritten_and_nothing_piles_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(directory.path()).unwrap();
+        snapshots.save(&encode(&vec![1_u64]).unwrap()).unwrap();
+        for state in 2..5_u64 {
+            // A longer one than that which follows.
+            std::fs::write(directory.path().join("state.new"), [7; 200]).unwrap();
+            let Loaded::State(before) = snapshots.load::<Vec<u64>>().unwrap() else {
+                panic!("no state")
+            };
+            assert_eq!(*before, [state - 1]);
+            snapshots.save(&encode(&vec![state]).unwrap()).unwrap();
+            let files = std::fs::read_dir(directory.path()).unwrap();
+            let mut files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+            files.sort();
+            assert_eq!(files, ["lock", "state"]);
+        }
     }
 
     #[test]
