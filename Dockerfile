@@ -5,6 +5,8 @@ FROM rust:1.95.0-alpine AS build
 RUN apk add --no-cache build-base ca-certificates
 WORKDIR /kubestrata
 COPY . .
+# Messages of panics name files: as they are named here they do not depend on where cargo keeps crates.
+ENV RUSTFLAGS="--remap-path-prefix=/usr/local/cargo/registry/src=/crates --remap-path-prefix=/kubestrata=/source"
 # The toolchain of the image, not one more that is fetched. Alpine's target is static by itself.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/kubestrata/target \
