@@ -126,7 +126,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
-    let (keeper, state) = Keeper::open(&settings)?;
+    let (keeper, state, outbox) = Keeper::open(&settings)?;
     let mut pipeline = Pipeline::new(settings.clone(), state);
     past::take_over(&mut pipeline, &settings, &clock).await;
     let options = watch_options(&pipeline, &settings, &clock, &connection);
@@ -157,6 +157,7 @@ pub async fn run(
         None => None,
     };
     let voice = Voice::new(otlp, candidate, &settings, shared.silent());
+    let voice = if keeper.keeps() { voice.with(outbox) } else { voice };
     let (stop, stopped) = oneshot::channel::<()>();
     let server = tokio::spawn(http::serve(listener, shared.clone(), async {
         let _ = stopped.await;
@@ -176,7 +177,9 @@ pub async fn run(
         receiving.abort();
     }
     publisher.keep(&ticker).await;
-    publisher.voice.end(FAREWELL).await;
+    if let Some(told) = publisher.voice.end(FAREWELL).await {
+        publisher.keeper.mark(told);
+    }
     let _ = stop.send(());
     match tokio::time::timeout(FAREWELL, server).await {
         Ok(Ok(Err(source))) => Err(DaemonError::Serve(source)),
@@ -227,12 +230,19 @@ impl Publisher<'_> {
                 report = ticker.tick() => report,
                 () = self.voice.stirred() => {
                     self.voice.attend(ticker);
+                    if let Some(told) = self.voice.settle() {
+                        self.keeper.mark(told);
+                    }
                     continue;
                 }
             };
             let Some(report) = report else { return Err(DaemonError::SourceEnded) };
             let report = Arc::new(report);
             self.journal.log(&report);
+            // What is told is saved before: whenever it is killed, the next life knows what it has to tell.
+            if self.voice.take_in(&report) {
+                self.keep(ticker).await;
+            }
             self.voice.publish(&report, ticker);
             let at = report.at;
             self.shared.publish(report, ticker.took());
@@ -245,7 +255,8 @@ impl Publisher<'_> {
     /// Saves the state. Before the first full view there is nothing that the saved one does not know better.
     async fn keep(&mut self, ticker: &Ticker) {
         if ticker.reader().has_been_ready() {
-            self.keeper.save(ticker.reader().state(), self.clock.now()).await;
+            let (state, outbox) = (ticker.reader().state(), self.voice.outbox());
+            self.keeper.save(state, outbox, self.clock.now()).await;
         }
     }
 }

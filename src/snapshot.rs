@@ -14,7 +14,7 @@ use crate::model::text::stable_hash;
 const MAGIC: &[u8; 8] = b"kstrata\0";
 
 /// The version of the format. A file of another version is set aside, never guessed at.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 const HEADER: usize = MAGIC.len() + 4 + 8;
 
@@ -122,6 +122,27 @@ impl Snapshots {
         write().map_err(|source| self.failed("write", source))
     }
 
+    /// Notes up to which number events were told. It is small and often written, and not forced to the disk: after a
+    /// crash of the machine what was told may be told again.
+    pub fn mark(&self, told: u64) -> Result<(), SnapshotError> {
+        let (file, new) = (self.file.with_file_name("told"), self.file.with_file_name("told.new"));
+        let write = || {
+            std::fs::write(&new, told.to_string())?;
+            std::fs::rename(&new, &file)
+        };
+        write().map_err(|source| SnapshotError::File {
+            attempt: "write",
+            path: file.clone(),
+            source,
+        })
+    }
+
+    /// The number that was [noted](Self::mark); 0 where there is none that can be read.
+    pub fn marked(&self) -> u64 {
+        let text = std::fs::read_to_string(self.file.with_file_name("told")).unwrap_or_default();
+        text.parse().unwrap_or(0)
+    }
+
     fn failed(&self, attempt: &'static str, source: io::Error) -> SnapshotError {
         SnapshotError::File { attempt, path: self.file.clone(), source }
     }
@@ -196,6 +217,19 @@ mod tests {
             files.sort();
             assert_eq!(files, ["lock", "state"]);
         }
+    }
+
+    #[test]
+    fn a_mark_that_can_not_be_read_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let snapshots = Snapshots::open(directory.path()).unwrap();
+        assert_eq!(snapshots.marked(), 0);
+        for told in [3, 70] {
+            snapshots.mark(told).unwrap();
+            assert_eq!(snapshots.marked(), told);
+        }
+        std::fs::write(directory.path().join("told"), "7x").unwrap();
+        assert_eq!(snapshots.marked(), 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::config::Settings;
+use crate::exports::outbox::Outbox;
 use crate::model::record::Time;
 use crate::pipeline::State;
 use crate::snapshot::{Loaded, SnapshotError, Snapshots, encode};
@@ -18,8 +19,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Opens the state directory, if there is one, and reads the state.
-    pub(super) fn open(settings: &Settings) -> Result<(Self, State), SnapshotError> {
+    /// Opens the state directory, if there is one, and reads the state, and what of it is still to be told.
+    pub(super) fn open(settings: &Settings) -> Result<(Self, State, Outbox), SnapshotError> {
         let mut keeper = Self {
             snapshots: None,
             interval: settings.state.interval,
@@ -27,13 +28,13 @@ impl Keeper {
             failing: false,
         };
         let Some(directory) = &settings.state.directory else {
-            return Ok((keeper, State::default()));
+            return Ok((keeper, State::default(), Outbox::default()));
         };
         let snapshots = Snapshots::open(directory)?;
-        let state = match snapshots.load::<State>()? {
+        let (state, outbox) = match snapshots.load::<(State, Option<Outbox>)>()? {
             Loaded::Nothing => {
                 info!(directory = %directory.display(), "no saved state, starting afresh");
-                State::default()
+                Default::default()
             }
             Loaded::State(state) => {
                 info!(directory = %directory.display(), "going on from the saved state");
@@ -41,11 +42,17 @@ impl Keeper {
             }
             Loaded::SetAside { to, why } => {
                 warn!(to = %to.display(), why, "saved state set aside, starting afresh");
-                State::default()
+                Default::default()
             }
         };
+        let outbox = outbox.unwrap_or_default().resume(snapshots.marked());
         keeper.snapshots = Some(Arc::new(snapshots));
-        Ok((keeper, state))
+        Ok((keeper, state, outbox))
+    }
+
+    /// Whether there is a state directory.
+    pub(super) fn keeps(&self) -> bool {
+        self.snapshots.is_some()
     }
 
     pub(super) fn is_due(&self, now: Time) -> bool {
@@ -53,11 +60,11 @@ impl Keeper {
         self.snapshots.is_some() && self.saved_at.is_none_or(|saved| since(saved) >= self.interval)
     }
 
-    /// Saves the state. A failure is told once, and its end too; the daemon goes on.
-    pub(super) async fn save(&mut self, state: &State, now: Time) {
+    /// Saves the state, and what of it is to be told. A failure is told once, and its end too; the daemon goes on.
+    pub(super) async fn save(&mut self, state: &State, outbox: Option<&Outbox>, now: Time) {
         let Some(snapshots) = self.snapshots.clone() else { return };
         self.saved_at = Some(now);
-        let outcome = match encode(state) {
+        let outcome = match encode(&(state, outbox)) {
             Ok(bytes) => match tokio::task::spawn_blocking(move || snapshots.save(&bytes)).await {
                 Ok(outcome) => outcome,
                 // The runtime is ending; the state saved before stands.
@@ -65,6 +72,17 @@ impl Keeper {
             },
             Err(error) => Err(error),
         };
+        self.tell(outcome);
+    }
+
+    /// Notes up to which number events were told.
+    pub(super) fn mark(&mut self, told: u64) {
+        if let Some(Err(error)) = self.snapshots.as_ref().map(|snapshots| snapshots.mark(told)) {
+            self.tell(Err(error));
+        }
+    }
+
+    fn tell(&mut self, outcome: Result<(), SnapshotError>) {
         match outcome {
             Ok(()) if self.failing => {
                 self.failing = false;

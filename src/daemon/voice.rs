@@ -11,6 +11,7 @@ use tracing::warn;
 use super::Ticker;
 use crate::config::Settings;
 use crate::exports::otlp::Otlp;
+use crate::exports::outbox::Outbox;
 use crate::exports::speaker::{Speaker, Told};
 use crate::model::report::Report;
 use crate::model::term::Term;
@@ -20,6 +21,7 @@ use crate::sources::Candidate;
 pub struct Voice {
     otlp: Option<Otlp>,
     seat: Option<Seat>,
+    outbox: Option<Outbox>,
     silent: Arc<AtomicBool>,
 }
 
@@ -48,18 +50,34 @@ impl Voice {
             Seat { turn: candidate.term(), candidate, speaker, term: None }
         });
         silent.store(seat.is_some(), Ordering::Relaxed);
-        Self { otlp, seat, silent }
+        Self { otlp, seat, outbox: None, silent }
+    }
+
+    /// One that tells what is in this outbox, and goes on to put there what it tells: it is for one that has nobody to
+    /// succeed it but itself.
+    #[must_use]
+    pub fn with(mut self, outbox: Outbox) -> Self {
+        if let (Some(otlp), None) = (&self.otlp, &self.seat) {
+            otlp.account();
+            self.outbox = Some(outbox);
+        }
+        self
+    }
+
+    /// What is still to be told, for the state file.
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref()
     }
 
     /// Returns when there is something to [attend](Self::attend) to.
     pub async fn stirred(&mut self) {
-        let Some(seat) = &mut self.seat else { return pending().await };
         let settled = async {
             match &self.otlp {
                 Some(otlp) => otlp.settled().await,
                 None => pending().await,
             }
         };
+        let Some(seat) = &mut self.seat else { return settled.await };
         tokio::select! {
             // In this order, so that it is no matter of luck.
             biased;
@@ -94,12 +112,29 @@ impl Voice {
         ticker.adopt(seat.speaker.lead(found).findings());
     }
 
+    /// Notes what became of what is in the outbox. Gives the number up to which all is told, where that is news.
+    pub fn settle(&mut self) -> Option<u64> {
+        let (otlp, outbox) = (self.otlp.as_ref()?, self.outbox.as_mut()?);
+        let count = otlp.take_settled().into_iter().map(|settled| settled.count).sum();
+        (count > 0).then(|| outbox.settle(count))
+    }
+
+    /// Takes a report into the outbox. Says whether there is something to save before it is told.
+    pub fn take_in(&mut self, report: &Report) -> bool {
+        self.outbox.as_mut().is_some_and(|outbox| outbox.take_in(&report.notices, report.at))
+    }
+
     /// Says what a report tells. Never waits.
     pub fn publish(&mut self, report: &Arc<Report>, ticker: &mut Ticker) {
         self.attend(ticker);
         let Some(seat) = &mut self.seat else {
-            if let Some(otlp) = &self.otlp {
-                otlp.publish(report);
+            match (&self.otlp, &mut self.outbox) {
+                (Some(otlp), Some(outbox)) => {
+                    let saved = ticker.reader().has_been_ready();
+                    otlp.say(&outbox.hand_out(saved, report.at), report);
+                }
+                (Some(otlp), None) => otlp.publish(report),
+                (None, _) => {}
             }
             return;
         };
@@ -113,9 +148,10 @@ impl Voice {
         seat.candidate.set_ready(report.myself.ready);
     }
 
-    /// Says what is left, for as long as `patience` lasts, and leaves the lead to another.
-    pub async fn end(mut self, patience: Duration) {
-        if let Some(mut seat) = self.seat {
+    /// Says what is left, for as long as `patience` lasts, and leaves the lead to another. Gives the number up to which
+    /// all of the outbox is told, where that is news.
+    pub async fn end(mut self, patience: Duration) -> Option<u64> {
+        if let Some(mut seat) = self.seat.take() {
             if let Some(otlp) = &mut self.otlp {
                 let _ = tokio::time::timeout(patience, seat.say_all(otlp)).await;
                 otlp.fall_silent().await;
@@ -123,9 +159,10 @@ impl Voice {
             }
             seat.candidate.give_back(patience).await;
         }
-        if let Some(otlp) = self.otlp {
+        if let Some(otlp) = &mut self.otlp {
             otlp.shutdown(patience).await;
         }
+        self.settle()
     }
 }
 

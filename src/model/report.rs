@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::anomaly::Anomaly;
 use super::expectation::Expectation;
@@ -134,7 +134,7 @@ pub enum Series {
 }
 
 /// Something that opened, changed or closed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Notice {
     AnomalyOpened(Arc<Anomaly>),

@@ -57,7 +57,7 @@ impl Collector {
     }
 
     /// What differs between what was told and what was taken.
-    pub async fn compare(&self, export: Otlp, told: &[String]) -> Vec<String> {
+    pub async fn compare(&self, mut export: Otlp, told: &[String]) -> Vec<String> {
         use std::sync::atomic::Ordering::Relaxed;
         export.shutdown(Duration::from_mins(1)).await;
         let taken = self.taken.lock().expect("a lock");

@@ -125,7 +125,7 @@ impl Otlp {
         self.latest.store(Some(Arc::clone(report)));
     }
 
-    /// Queues what a leader says, and makes the report the one that metrics are read from. Never waits.
+    /// Queues what is said, and makes the report the one that metrics are read from. Never waits.
     pub fn say(&self, sayings: &[Saying], report: &Arc<Report>) {
         for saying in sayings {
             let mut record = self.logger.create_log_record();
@@ -142,6 +142,11 @@ impl Otlp {
     pub fn turn_to(&self, term: Option<u64>) {
         self.queue.turn_to(term);
         self.latest.store(None);
+    }
+
+    /// Notes what becomes of events, where there are no terms.
+    pub fn account(&self) {
+        self.queue.account();
     }
 
     /// What became of the events of this term, since it was asked last.
@@ -166,10 +171,10 @@ impl Otlp {
     }
 
     /// Sends what is left, for as long as `patience` lasts.
-    pub async fn shutdown(mut self, patience: Duration) {
+    pub async fn shutdown(&mut self, patience: Duration) {
         let _ = tokio::time::timeout(patience, self.drained()).await;
         self.fall_silent().await;
-        if let Some(metrics) = self.metrics {
+        if let Some(metrics) = self.metrics.take() {
             // It blocks its thread until the last export is done.
             let last = tokio::task::spawn_blocking(move || metrics.shutdown());
             let _ = tokio::time::timeout(patience, last).await;

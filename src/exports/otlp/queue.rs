@@ -45,6 +45,8 @@ struct Waiting {
     /// The term in which they were said, where only a leader speaks, and the number of its first.
     term: Option<u64>,
     begin: u64,
+    /// Whether somebody wants to know what becomes of events, also where there are no terms.
+    accounts: bool,
     settled: Vec<Settled>,
 }
 
@@ -54,7 +56,7 @@ impl Waiting {
         let count = number.saturating_sub(self.first).min(self.entries.len() as u64);
         self.entries.drain(..count as usize);
         self.first += count;
-        if self.term.is_some() && count > 0 {
+        if (self.accounts || self.term.is_some()) && count > 0 {
             self.settled.push(Settled { count: count as usize, taken });
         }
     }
@@ -163,6 +165,11 @@ impl Queue {
         (waiting.term, waiting.begin) = (term, waiting.first);
         self.0.figures.queued.store(0, Ordering::Relaxed);
         self.0.emptied.notify_waiters();
+    }
+
+    /// Notes what becomes of events from now on, where there are no terms.
+    pub(super) fn account(&self) {
+        self.lock().accounts = true;
     }
 
     /// What became of the events of this term, since it was asked last.
@@ -361,6 +368,7 @@ mod tests {
     async fn a_full_queue_drops_the_oldest_and_counts_them() {
         let figures = Arc::new(OtlpFigures::default());
         let queue = Queue::new(3, Arc::clone(&figures), None);
+        queue.account();
         emit(&queue);
         assert_eq!(figures.dropped.load(Ordering::Relaxed), 2);
         let collector = Collector::default();
@@ -368,6 +376,9 @@ mod tests {
         queue.drained().await;
         sender.abort();
         assert_eq!(*collector.taken.lock().unwrap(), ["c", "d", "e"]);
+        let became = [(1, false), (1, false), (3, true)];
+        let became = became.map(|(count, taken)| Settled { count, taken });
+        assert_eq!(queue.take_settled(), became, "somebody wants to know");
     }
 
     fn term(number: u64) -> Term {
