@@ -272,7 +272,7 @@ fn about_its_sight() -> Vec<Alert> {
             severity: "warning",
             labels: &[],
             summary: "A layer can't be seen: it is unknown, not healthy.",
-            description: "kubestrata sees nothing of the layer {{ $labels.layer }}; kubestrata_signal_absent says which sources it lacks and why.",
+            description: "kubestrata sees too little of the layer {{ $labels.layer }}; kubestrata_signal_absent says which sources it lacks and why.",
             dashboard: "{{ $labels.layer }}",
         },
         Alert {
