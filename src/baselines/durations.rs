@@ -55,6 +55,11 @@ pub(super) struct Durations {
 }
 
 impl Durations {
+    /// Since when it is known.
+    pub(super) fn begin(&self) -> i64 {
+        self.since
+    }
+
     /// A series whose durations until now nobody has seen, or of which there was none since a time.
     pub(super) fn new(seen: &Histogram, none_since: Option<i64>, now: i64) -> Self {
         let past = vec![0.0; seen.buckets.len()];

@@ -95,6 +95,11 @@ impl Level {
         self.steps.only().filter(|_| !self.is_suspect())
     }
 
+    /// Since when it is known.
+    pub(super) fn begin(&self) -> Option<i64> {
+        self.steps.begin()
+    }
+
     /// Whether an anomaly may be open.
     pub(super) fn is_suspect(&self) -> bool {
         self.restless || self.stopped.is_some() || self.adopted

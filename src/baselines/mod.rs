@@ -206,6 +206,14 @@ impl Baselines {
         })
     }
 
+    /// How many series have a past that is long enough to be judged by.
+    #[must_use]
+    pub fn mature(&self, now: Time, settings: &BaselineSettings) -> usize {
+        let latest = now.as_second() - seconds(settings.warm_up).min(seconds(settings.window));
+        let series = self.signals.values().flat_map(|of| &of.series);
+        series.filter(|s| s.past.since().is_some_and(|since| since <= latest)).count()
+    }
+
     /// Whether no series has a past.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -51,6 +51,17 @@ impl Past {
         }
     }
 
+    /// Since when it is known; `None` where nothing was learned yet.
+    pub(super) fn since(&self) -> Option<i64> {
+        match self {
+            Self::Constant { since, .. } | Self::Standing { since, .. } => Some(*since),
+            Self::Level(level) => level.begin(),
+            Self::Filling(both) => both.0.begin(),
+            Self::Rate(rate) => Some(rate.begin()),
+            Self::Durations(durations) => Some(durations.begin()),
+        }
+    }
+
     /// Whether there is nothing to judge and nothing to learn: it is as it has always been.
     pub(super) fn is_quiet(&self, seen: Seen<'_>) -> bool {
         match (self, seen) {

@@ -69,10 +69,15 @@ impl Rate {
         self.total
     }
 
+    /// Since when it is known.
+    pub(super) fn begin(&self) -> i64 {
+        self.increases.begin()
+    }
+
     /// Where it has stood, and since when, where no increase is remembered.
     pub(super) fn as_standing(&self) -> Option<(f64, i64)> {
         let nothing = self.increases.is_empty() && self.season.is_none() && !self.is_suspect();
-        nothing.then(|| (self.total, self.increases.begin()))
+        nothing.then(|| (self.total, self.begin()))
     }
 
     /// Whether nothing has happened for as long as is judged, nor now.

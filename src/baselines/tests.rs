@@ -204,3 +204,21 @@ fn series_stay_in_the_order_of_their_labels() {
     assert_eq!(names, ["a", "b", "c", "d"]);
     assert_eq!(bench.tick(&[("b", f64::NAN), ("c", f64::INFINITY)]), []);
 }
+
+#[test]
+fn a_series_is_mature_when_its_past_is_as_long_as_the_warm_up() {
+    for (signal, first, second) in [(&COUNTER, 2.0, 3.0), (&GAUGE, 2.0, 3.0), (&FILLS, 0.2, 0.3)] {
+        let mut bench = Bench::new(signal);
+        let mature = |bench: &Bench| {
+            let now = Time::from_second(1_000_000 + bench.tick * 15).unwrap();
+            bench.baselines.mature(now, &SETTINGS)
+        };
+        bench.ticks(120, &[("old", first)]);
+        bench.ticks(119, &[("old", second), ("young", first)]);
+        assert_eq!((bench.baselines.len(), mature(&bench)), (2, 0), "{}", signal.name);
+        bench.ticks(3, &[("old", second), ("young", first)]);
+        // A count that appears has stood at zero since the cluster is watched.
+        let expected = if signal.profile.is_rate() { 2 } else { 1 };
+        assert_eq!(mature(&bench), expected, "{}", signal.name);
+    }
+}

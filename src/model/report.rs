@@ -151,6 +151,8 @@ pub struct SelfReport {
     pub series: usize,
     /// Series that have a baseline, and the limit.
     pub baselines: usize,
+    /// Those of them whose past is long enough to be judged by.
+    pub mature_baselines: usize,
     /// Series that are not judged at this tick, because a voluntary disruption explains what they do.
     pub explained_series: u64,
     /// Series that were left out because a limit was reached.

@@ -252,6 +252,7 @@ impl Pipeline {
             myself: SelfReport {
                 series: signals.iter().map(|s| count(&s.series)).sum(),
                 baselines: self.state.baselines.len(),
+                mature_baselines: self.state.baselines.mature(now, &self.settings.baseline),
                 explained_series: explained,
                 dropped_series: dropped_series + self.state.baselines.dropped(),
                 dropped_events: self.dropped_events,

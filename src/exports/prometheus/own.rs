@@ -222,6 +222,9 @@ pub static OWN_METRICS: &[OwnMetric] = &[
         |c, out| out.push(&[], c.report.myself.series as f64)),
     own!(gauge "kubestrata_baselines", Count, [], "Series that have a baseline.",
         |c, out| out.push(&[], c.report.myself.baselines as f64)),
+    own!(gauge "kubestrata_baselines_mature", Count, [],
+        "Series whose past is as long as `baseline.warm_up`: the others are not told as anomalies yet.",
+        |c, out| out.push(&[], c.report.myself.mature_baselines as f64)),
     own!(gauge "kubestrata_baseline_observed_to_nominal", Count, ["p_value"],
     "How many times as often as a p-value promises series surprised of late that nothing is told of: 1 is as promised, \
      far more says that anomalies are told for too little. Nothing where there were too few tests to say.",
