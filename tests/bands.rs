@@ -17,7 +17,7 @@ use kubestrata::model::disruption::Disruptions;
 use kubestrata::model::expectation::Expectation;
 use kubestrata::model::reading::{Labels, Reading};
 use kubestrata::model::report::Series;
-use kubestrata::model::signal::{Profile, Signal};
+use kubestrata::model::signal::{Family, Signal};
 
 /// Two days: one to know what is usual, one to know how far values are from it.
 const MINUTES: u32 = 2 * 1440;
@@ -133,7 +133,7 @@ fn rules_are_valid_and_there_are_some_for_each_judged_value() {
     assert!(valid, "{words}");
     let text = std::fs::read_to_string(rule_file()).unwrap();
     for signal in layers::signals() {
-        let judged = !matches!(signal.profile, Profile::None | Profile::Durations);
+        let judged = !matches!(signal.profile.family(), None | Some(Family::Duration));
         let ruled = text.contains(&format!("labels: {{signal: {}}}", signal.name));
         assert_eq!(judged, ruled, "{}", signal.name);
     }

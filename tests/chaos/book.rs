@@ -287,7 +287,7 @@ impl Book {
         }
     }
 
-    /// A layer is unknown where none of its signals can see, and says which can't.
+    /// A layer is unknown where more of its signals are blind than see, or none sees, and says which can't.
     fn ask_layers(&mut self, report: &Report, blind: &BTreeSet<&str>) {
         for layer in &report.layers {
             let mine: Vec<&str> = (report.signals.iter().map(|s| s.signal))
@@ -299,7 +299,9 @@ impl Book {
             if named != unseen {
                 self.complain(format!("{} can't see {unseen:?}, says {named:?}", layer.layer));
             }
-            if layer.health.is_none() != (unseen.len() == mine.len()) {
+            let lost = layer.absent.iter().filter(|(_, reason)| reason.is_blindness()).count();
+            let sees = mine.len() - unseen.len();
+            if layer.health.is_none() != (sees == 0 || lost > sees) {
                 self.complain(format!("{} is {:?} though blind", layer.layer, layer.health));
             }
             let lost: f64 = layer.deductions.iter().map(|d| d.points).sum();
