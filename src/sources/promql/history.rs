@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::range::{RangeError, Series, query_range};
-use super::{PrometheusAccess, Steps};
+use super::range::{RangeError, Series, ask};
+use super::{PrometheusAccess, Server, Steps};
 use crate::model::history::{History, OfSeries};
 use crate::model::reading::{Label, Labels};
 use crate::model::record::Time;
@@ -35,9 +35,10 @@ pub async fn history(
     let time = |place| Timestamp::from_second(steps.time(place) as i64).ok();
     let mut history =
         History { times: (0..steps.count()).filter_map(time).collect(), series: Vec::new() };
+    let server = Server::new(access.clone())?;
     for signal in signals {
         let Some(query) = query(signal, matchers) else { continue };
-        let answer = query_range(access.clone(), &query, &steps, |_, _| {}).await?;
+        let answer = ask(&server, &query, &steps, |_, _| {}).await?;
         let mut of: Vec<_> = answer.series.iter().map(|s| of_series(signal, s, &steps)).collect();
         of.sort_by(|a, b| a.labels.cmp(&b.labels));
         history.series.extend(of);

@@ -65,9 +65,18 @@ pub async fn query_range(
     access: PrometheusAccess,
     query: &str,
     steps: &Steps,
+    progress: impl FnMut(usize, usize),
+) -> Result<RangeAnswer, RangeError> {
+    ask(&Server::new(access)?, query, steps, progress).await
+}
+
+/// The same of a server that is asked more than once.
+pub(super) async fn ask(
+    server: &Server,
+    query: &str,
+    steps: &Steps,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<RangeAnswer, RangeError> {
-    let server = Server::new(access)?;
     let mut gathered = Gathered::new(*steps);
     let chunks = steps.chunks();
     let all = chunks.len();
