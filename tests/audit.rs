@@ -196,11 +196,8 @@ fn auditing(folder: &Path, port: u16) -> Vec<String> {
 async fn a_real_api_server_tells_of_refusals_by_class_and_by_nobodys_name() {
     let (folder, port) = (tempfile::tempdir().unwrap(), bed::free_port());
     let cluster = Cluster::start(&ClusterOptions {
-        without_kwok: true,
-        without_scheduler: true,
-        without_controller_manager: true,
         apiserver_args: auditing(folder.path(), port),
-        ..ClusterOptions::default()
+        ..ClusterOptions::bare()
     });
     let (kubeconfig, listen) = (cluster.kubeconfig(), format!("127.0.0.1:{port}"));
     let env = [("KUBESTRATA_AUDIT_LISTEN", listen.as_str())];

@@ -144,11 +144,8 @@ async fn a_store_that_fills_up_is_told_until_there_is_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_that_goes_is_told_while_used() {
     let cluster = Cluster::start(&ClusterOptions {
-        without_kwok: true,
-        without_scheduler: true,
-        without_controller_manager: true,
         apiserver_args: vec!["--runtime-config=resource.k8s.io/v1beta1=true".to_owned()],
-        ..ClusterOptions::default()
+        ..ClusterOptions::bare()
     });
     let client = cluster.client().await;
     let mut follower = Follower::start(&client, vec![Layer::Security], AHEAD).await;

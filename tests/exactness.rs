@@ -103,12 +103,7 @@ fn by_reason(metrics: &Metrics) -> BTreeMap<String, u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_restarts_are_counted_exactly() {
-    let cluster = Cluster::start(&ClusterOptions {
-        without_kwok: true,
-        without_scheduler: true,
-        without_controller_manager: true,
-        ..ClusterOptions::default()
-    });
+    let cluster = Cluster::start(&ClusterOptions::bare());
     let client = cluster.client().await;
     let namespace = json!({"metadata": {"name": NAMESPACE}});
     objects::create(&client, "/api/v1/namespaces", &namespace).await;

@@ -31,12 +31,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let cluster = Cluster::start(&ClusterOptions {
-            without_kwok: true,
-            without_scheduler: true,
-            without_controller_manager: true,
-            ..ClusterOptions::default()
-        });
+        let cluster = Cluster::start(&ClusterOptions::bare());
         let client = cluster.client().await;
         Self { cluster, client, collector: Collector::start().await }
     }

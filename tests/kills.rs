@@ -59,12 +59,7 @@ struct Scene {
 
 impl Scene {
     async fn new(seed: u64) -> Self {
-        let cluster = Cluster::start(&ClusterOptions {
-            without_kwok: true,
-            without_scheduler: true,
-            without_controller_manager: true,
-            ..ClusterOptions::default()
-        });
+        let cluster = Cluster::start(&ClusterOptions::bare());
         let client = cluster.client().await;
         let namespace = json!({"metadata": {"name": NAMESPACE}});
         objects::create(&client, "/api/v1/namespaces", &namespace).await;

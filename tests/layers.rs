@@ -402,12 +402,7 @@ async fn await_kind(follower: &mut Follower, kind: Kind, wanted: Availability) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_layer_tells_on_a_real_api_server_what_its_golden_file_says() {
-    let cluster = Cluster::start(&ClusterOptions {
-        without_kwok: true,
-        without_scheduler: true,
-        without_controller_manager: true,
-        ..ClusterOptions::default()
-    });
+    let cluster = Cluster::start(&ClusterOptions::bare());
     let client = cluster.client().await;
     a_kind_comes_and_goes(&client).await;
     nodes_are_measured_or_not(&client).await;

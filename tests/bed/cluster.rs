@@ -29,6 +29,18 @@ pub struct ClusterOptions {
     pub apiserver_args: Vec<String>,
 }
 
+impl ClusterOptions {
+    /// The API server and its store alone: nothing happens that the test does not do itself.
+    pub fn bare() -> Self {
+        Self {
+            without_kwok: true,
+            without_scheduler: true,
+            without_controller_manager: true,
+            ..Self::default()
+        }
+    }
+}
+
 /// A running cluster. It ends with this handle, or with the test process.
 #[derive(Debug)]
 pub struct Cluster {
